@@ -1,0 +1,69 @@
+"""Training batches: which objects and which views step s sees, as a pure function of (seed, s)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ..cameras import Cameras
+from ..errors import InputError
+from ..views import PosedViews
+
+
+class Source(Protocol):
+    """Rendered objects by index: `ShardSource` or `LiveSource`."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> PosedViews: ...
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How views are drawn from an object (GS-LRM §4.2, LRM-Zero §5.2)."""
+
+    inputs: int = 4
+    targets: int = 4
+    pool: int = 8  # first this many views are drawn, then inputs and targets from them, independently
+    view_angle: float = 60.0  # a target lies within this angle of some input (degrees between normalised directions)
+
+
+def draw_views(cameras: Cameras, config: SamplingConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of input and target views. Targets beyond the view angle are replaced by ones within it."""
+    pool = rng.choice(len(cameras), size=min(config.pool, len(cameras)), replace=False)
+    inputs = rng.choice(pool, size=config.inputs, replace=False)
+    directions = torch.nn.functional.normalize(cameras.positions, dim=-1).numpy()
+    nearest = (directions[pool] @ directions[inputs].T).max(axis=1)
+    near = pool[nearest >= np.cos(np.radians(config.view_angle)) - 1e-6]  # inputs themselves always qualify
+    return inputs, rng.choice(near, size=config.targets, replace=len(near) < config.targets)
+
+
+def make_batch(
+    source: Source, step: int, *, seed: int, batch: int, size: int, sampling: SamplingConfig, first: int = 0, total: int | None = None
+) -> tuple[PosedViews, PosedViews]:
+    """Inputs [batch, inputs] and targets [batch, targets] of step `step` at `size` x `size` pixels.
+
+    Of a global batch of `total` objects this is the part `first` to `first + batch`; every object has its own random
+    stream, so that the parts do not depend on how many processes share the step.
+    """
+    if len(source) == 0:
+        raise InputError("The training source holds no objects; synthesize some first.")
+    chosen = np.random.default_rng([seed, step]).integers(len(source), size=total or batch)[first : first + batch]
+    pairs = []
+    for offset, index in enumerate(chosen):
+        views = source[int(index)]
+        inputs, targets = draw_views(views.cameras, sampling, np.random.default_rng([seed, step, first + offset]))
+        pairs.append((views[inputs].resized(size), views[targets].resized(size)))
+    return stack_views([p[0] for p in pairs]), stack_views([p[1] for p in pairs])
+
+
+def stack_views(items: list[PosedViews]) -> PosedViews:
+    """Objects with equal numbers of views and sizes as one batch."""
+    first = items[0].cameras
+    cameras = Cameras(
+        torch.stack([i.cameras.viewmats for i in items]), torch.stack([i.cameras.Ks for i in items]), first.width, first.height
+    )
+    depth = torch.stack([i.depth for i in items]) if all(i.depth is not None for i in items) else None
+    return PosedViews(torch.stack([i.images for i in items]), cameras, depth, name="batch")

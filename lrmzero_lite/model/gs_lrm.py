@@ -1,0 +1,130 @@
+"""GS-LRM: posed images in, one Gaussian per input pixel out (GS-LRM §3, Algorithm 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from ..cameras import Cameras
+from ..errors import InputError
+from ..gaussians import Gaussians, index_batch
+from ..views import PosedViews
+from .config import INPUT_CHANNELS, OUTPUT_CHANNELS, ModelConfig
+
+
+class Norm(nn.Module):
+    """LayerNorm without bias (GS-LRM App. A.2: no bias anywhere)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight)
+
+
+class Block(nn.Module):
+    """Pre-LN transformer block: self-attention over the tokens of all views, then an MLP with GELU."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, self.heads = config.width, config.heads
+        self.norm1, self.norm2 = Norm(width), Norm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, config.mlp_ratio * width, bias=False)
+        self.down = nn.Linear(config.mlp_ratio * width, width, bias=False)
+        self.q_norm, self.k_norm = (Norm(width // config.heads) if config.qk_norm else nn.Identity() for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, D = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # [B, h, T, d]
+        attended = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v)
+        x = x + self.out(attended.transpose(1, 2).reshape(B, T, D))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class GSLRM(nn.Module):
+    """The network. There is no positional embedding: any resolution that the patch divides and any number of views will do."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        pixels = config.patch**2
+        self.embed = nn.Linear(pixels * INPUT_CHANNELS, config.width, bias=False)
+        self.norm_in, self.norm_out = Norm(config.width), Norm(config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = nn.Linear(config.width, pixels * OUTPUT_CHANNELS, bias=False)
+        self.checkpointing = False  # recompute activations in the backward pass (GS-LRM App. A.3)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=config.init_std)
+
+    def forward(self, images: Tensor, cameras: Cameras) -> Gaussians:
+        """images [B, V, H, W, 3] on white in [0, 1], cameras [B, V]: Gaussians with N = V H W, in view, row, column order.
+
+        Raises InputError if the patch does not divide the image or the shapes disagree.
+        """
+        B, V, H, W, _ = images.shape
+        if H % self.config.patch or W % self.config.patch:
+            raise InputError(f"Images of {W}x{H} do not divide into patches of {self.config.patch}; resize them to a multiple.")
+        if cameras.viewmats.shape[:2] != (B, V) or (cameras.width, cameras.height) != (W, H):
+            raise InputError(f"Cameras {tuple(cameras.viewmats.shape[:2])} of {cameras.width}x{cameras.height} do not fit the images.")
+        origins, directions = cameras.rays()  # [B, V, 3], [B, V, H, W, 3]
+        tokens = self.tokens(images, origins, directions)
+        for block in self.blocks:
+            tokens = checkpoint(block, tokens, use_reentrant=False) if self.checkpointing and self.training else block(tokens)
+        raw = self.head(self.norm_out(tokens)).float()
+        raw = unpatchify(raw.view(B, V, -1, raw.shape[-1]), H, W, self.config.patch)  # [B, V, H, W, 12]
+        return self.activate(raw, origins, directions)
+
+    def tokens(self, images: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
+        """One token per patch of RGB and Plücker rays (o x d, d), [B, V H/p W/p, width]."""
+        moment = torch.linalg.cross(origins[:, :, None, None].expand_as(directions), directions)
+        channels = torch.cat([2 * images - 1, moment, directions], dim=-1)
+        return self.norm_in(self.embed(patchify(channels, self.config.patch).flatten(1, 2)))
+
+    def activate(self, raw: Tensor, origins: Tensor, directions: Tensor) -> Gaussians:
+        """The head's constants (GS-LRM App. A.4): raw [B, V, H, W, 12] to Gaussians."""
+        c = self.config
+        distance, color, scale, rotation, opacity = raw.split((1, 3, 3, 4, 1), dim=-1)
+        share = torch.sigmoid(distance)
+        means = origins[:, :, None, None] + ((1 - share) * c.near + share * c.far) * directions
+        if c.clip_xyz:
+            means = means.clamp(-1, 1)
+        flat = lambda x: x.flatten(1, 3)  # noqa: E731
+        return Gaussians(
+            means=flat(means),
+            quats=F.normalize(flat(rotation), dim=-1),
+            scales=torch.exp((flat(scale) + c.scale_bias).clamp_max(c.log_scale_max)),
+            opacities=torch.sigmoid(flat(opacity) + c.opacity_bias)[..., 0],
+            sh=flat(color)[..., None, :],
+        )
+
+
+def patchify(x: Tensor, patch: int) -> Tensor:
+    """[B, V, H, W, C] to [B, V, H/p W/p, p p C]."""
+    B, V, H, W, C = x.shape
+    x = x.view(B, V, H // patch, patch, W // patch, patch, C).permute(0, 1, 2, 4, 3, 5, 6)
+    return x.reshape(B, V, -1, patch * patch * C)
+
+
+def unpatchify(x: Tensor, height: int, width: int, patch: int) -> Tensor:
+    """The inverse of `patchify`: [B, V, H/p W/p, p p C] to [B, V, H, W, C]."""
+    B, V, _, features = x.shape
+    x = x.view(B, V, height // patch, width // patch, patch, patch, features // patch**2).permute(0, 1, 2, 4, 3, 5, 6)
+    return x.reshape(B, V, height, width, -1)
+
+
+@torch.no_grad()
+def reconstruct(model: GSLRM, views: PosedViews) -> Gaussians:
+    """Gaussians of one object from its posed views (composited on white)."""
+    device = next(model.parameters()).device
+    views = views.to(device)
+    cameras = Cameras(views.cameras.viewmats[None], views.cameras.Ks[None], views.cameras.width, views.cameras.height)
+    was_training = model.training
+    gaussians = model.eval()(views.on_background()[None], cameras)
+    model.train(was_training)
+    return index_batch(gaussians, 0)

@@ -1,0 +1,84 @@
+"""The four rungs: smoke, lite, workstation, paper. One typed preset each, never another code path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .data.batches import SamplingConfig
+from .data.shards import ViewsConfig
+from .errors import InputError
+from .model.config import ModelConfig
+from .train.config import Stage, TrainConfig
+from .zeroverse import ZeroverseConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a training run."""
+
+    name: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    zeroverse: ZeroverseConfig = field(default_factory=ZeroverseConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    objects: int = 400_000  # LRM-Zero App. E
+
+
+PAPER = RunConfig("paper")
+
+WORKSTATION = RunConfig(
+    "workstation",
+    model=ModelConfig(width=512, layers=12, heads=8),
+    views=ViewsConfig(views=16, size=256),
+    train=TrainConfig(
+        stages=(Stage(128, 20_000, 64, 4e-4, 1000), Stage(256, 20_000, 32, 2e-4, 500)),
+        point_weight=0.05,
+        alpha_weight=0.5,
+        checkpointing=False,
+    ),
+    objects=50_000,
+)
+
+LITE = RunConfig(
+    "lite",
+    model=ModelConfig(width=256, layers=8, heads=4),
+    views=ViewsConfig(views=12, size=64),
+    train=TrainConfig(
+        stages=(Stage(32, 6000, 32, 8e-4, 200), Stage(64, 7000, 24, 4e-4, 100)),
+        perceptual_weight=0.0,  # a VGG-19 pass costs more than the whole step at this size
+        point_weight=0.1,
+        alpha_weight=0.5,
+        checkpointing=False,
+    ),
+    objects=20_480,
+)
+
+SMOKE = RunConfig(
+    "smoke",
+    model=ModelConfig(width=64, layers=2, heads=2),
+    zeroverse=ZeroverseConfig(resolution=8, texture_size=32, texture_bank=16),
+    views=ViewsConfig(views=8, size=32),
+    train=TrainConfig(
+        stages=(Stage(16, 4, 2, 1e-3, 1), Stage(32, 4, 2, 1e-3, 1)),
+        sampling=SamplingConfig(inputs=2, targets=2, pool=4, view_angle=180.0),
+        perceptual_weight=0.0,
+        point_weight=0.1,
+        alpha_weight=0.5,
+        checkpointing=False,
+        precision="fp32",
+        log_every=1,
+        save_every=4,
+        validate_every=8,
+        validation_objects=1,
+    ),
+    objects=8,
+)
+
+PRESETS = {run.name: run for run in (SMOKE, LITE, WORKSTATION, PAPER)}
+
+
+def preset(name: str) -> RunConfig:
+    """The run configuration of a rung. Raises InputError for an unknown name."""
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r} is unknown; use one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
