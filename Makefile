@@ -1,0 +1,62 @@
+# make book: the whole way from a fresh clone to the site, without a GPU. Everything resumes: what is up to date is skipped.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# A package index with smaller torch wheels, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+export OMP_WAIT_POLICY := PASSIVE
+export TQDM_DISABLE := 1
+
+.PHONY: help book notebooks site test lint clean clean-all
+
+help:
+	@echo 'make book        install, run the stale notebooks, build the site, print the page to open'
+	@echo 'make notebooks   install and run the stale notebooks only'
+	@echo 'make test        install, then style, tests, notebooks compared with a fresh run, site in a browser'
+	@echo 'make clean       remove the site and caches (clean-all: the environment $(VENV) as well)'
+	@echo
+	@echo 'PYTHON=python3.12       the Python to install with (3.11 or newer)'
+	@echo 'TORCH_INDEX=URL         an extra package index, e.g. https://download.pytorch.org/whl/cpu for small CPU wheels of torch'
+
+# The environment, remade only if the lock or the project file changed.
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here: install Python 3.11 or newer, or name one as in `make book PYTHON=python3.12`.' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1 | cut -d' ' -f2), but 3.11 or newer is needed: name another as in \`make book PYTHON=python3.12\`." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo 'Python could not make an environment (on Debian and Ubuntu: apt install python3-venv).' >&2; exit 1; }
+	@echo 'Installing into $(VENV) (a few minutes the first time)'
+	@$(PIP) install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	@$(PIP) install -q -e . --no-deps
+	@touch $@
+
+notebooks: $(READY)
+	@$(BIN)/python book/run_notebooks.py
+
+site: $(READY)
+	@$(BIN)/python book/build_site.py
+
+book: notebooks
+	@$(BIN)/python book/build_site.py
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+
+test: lint
+	@$(BIN)/python -m pytest
+	@PYTHONPATH=tests $(BIN)/python -m pytest -q -p nbval_portable --nbval --nbval-current-env --nbval-cell-timeout 1200 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg --rootdir . notebooks
+
+clean:
+	rm -rf book/_build runs/smoke runs/notebooks .pytest_cache .ruff_cache
+	find lrmzero_lite tests book notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+clean-all: clean
+	rm -rf $(VENV)

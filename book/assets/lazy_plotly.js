@@ -1,0 +1,86 @@
+// Draws the page's plotly figures when they come near the viewport. plotly.min.js is fetched once, from this site.
+(() => {
+  "use strict";
+  const library = new URL("plotly.min.js", document.currentScript.src).href;
+  let loading = null;
+
+  const load = () =>
+    (loading ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = library;
+      script.onload = () => resolve(window.Plotly);
+      script.onerror = () => reject(new Error(`cannot load ${library}`));
+      document.head.append(script);
+    }));
+
+  const isDark = () => document.documentElement.dataset.theme === "dark";
+
+  // Colours that follow the page's theme; what a figure sets itself on its traces stays.
+  const themed = (layout) => {
+    const ink = isDark() ? "#d5dbe3" : "#1f2933";
+    const grid = isDark() ? "#3a4350" : "#dde3ea";
+    const change = {
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      "font.color": ink,
+      "legend.bgcolor": "rgba(0,0,0,0)",
+    };
+    const axis = (path) => {
+      change[`${path}.gridcolor`] = grid;
+      change[`${path}.zerolinecolor`] = grid;
+      change[`${path}.linecolor`] = grid;
+      change[`${path}.color`] = ink;
+    };
+    for (const key of Object.keys(layout)) {
+      if (/^[xy]axis\d*$/.test(key)) axis(key);
+      if (/^scene\d*$/.test(key)) {
+        change[`${key}.bgcolor`] = "rgba(0,0,0,0)";
+        for (const letter of "xyz") {
+          axis(`${key}.${letter}axis`);
+          change[`${key}.${letter}axis.backgroundcolor`] = "rgba(0,0,0,0)";
+        }
+      }
+    }
+    // Plotly paints a pressed button near-white in every theme, so buttons stay light with dark text.
+    (layout.updatemenus ?? []).forEach((_, index) => {
+      change[`updatemenus[${index}].bgcolor`] = "#e8edf3";
+      change[`updatemenus[${index}].bordercolor`] = grid;
+      change[`updatemenus[${index}].font.color`] = "#1f2933";
+    });
+    return change;
+  };
+
+  const draw = async (wrapper) => {
+    const target = wrapper.querySelector(".plotly-target");
+    const spec = JSON.parse(wrapper.querySelector(".plotly-spec").textContent);
+    const Plotly = await load();
+    spec.config = { responsive: true, displaylogo: false, ...spec.config };
+    target.hidden = false;
+    wrapper.classList.add("drawn");
+    await Plotly.newPlot(target, spec);
+    await Plotly.relayout(target, themed(target._fullLayout));
+    target.dataset.drawn = "true";
+  };
+
+  const start = () => {
+    const watcher = new IntersectionObserver(
+      (entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          watcher.unobserve(target);
+          draw(target);
+        }
+      },
+      { rootMargin: "300px" },
+    );
+    for (const wrapper of document.querySelectorAll(".plotly-lazy")) watcher.observe(wrapper);
+
+    new MutationObserver(() => {
+      for (const target of document.querySelectorAll(".plotly-target[data-drawn]"))
+        window.Plotly.relayout(target, themed(target._fullLayout));
+    }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  };
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -1,0 +1,49 @@
+"""Build the site into book/_build/html, warnings as errors, unless it is up to date. Prints the page to open.
+
+`python book/build_site.py` builds if something changed, `python book/build_site.py --force` builds anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+BOOK = Path(__file__).resolve().parent
+SITE = BOOK / "_build" / "html"
+MARK = BOOK / "_build" / "inputs.sha256"
+TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "plotly", "matplotlib")
+
+
+def inputs_hash() -> str:
+    """SHA-256 over every file of the book, the executed notebooks and the versions of the tools."""
+    skipped = {"_build", "__pycache__", "notebooks"}
+    files = [p for p in BOOK.rglob("*") if p.is_file() and not skipped & set(p.relative_to(BOOK).parts)]
+    files += (BOOK.parent / "notebooks").glob("*.ipynb")
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in TOOLS).encode())
+    for path in sorted(files):
+        digest.update(f"\n{path.relative_to(BOOK.parent).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def build(force: bool = False) -> bool:
+    """Build the site; False if it was up to date. Raises CalledProcessError when the build fails or warns."""
+    wanted = inputs_hash()
+    if not force and MARK.exists() and MARK.read_text() == wanted and (SITE / "index.html").exists():
+        return False
+    shutil.rmtree(BOOK / "_build", ignore_errors=True)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(BOOK), "-W", "-n", "--keep-going"]
+    subprocess.run(command, check=True, cwd=BOOK.parent)
+    MARK.write_text(wanted)
+    return True
+
+
+if __name__ == "__main__":
+    try:
+        built = build("--force" in sys.argv[1:])
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"The site was not built (jupyter-book ended with {error.returncode}); the warnings above say what to fix.")
+    print(f"The site is {'built' if built else 'up to date'}. Open {SITE / 'index.html'}")

@@ -1,0 +1,258 @@
+"""Judge a method on objects: reconstruct, render the test views, compare with the truth, write the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..files import read_json, write_json
+from ..mesh import TexturedMesh
+from ..provenance import Provenance, config_hash
+from ..views import PosedViews
+from .baselines import BASELINES
+from .gallery import save_strip
+from .methods import Method, Prediction, resolve
+from .metrics import alpha_iou, depth_mae, lpips, psnr, ssim
+from .perceptual import MIN_SIZE, shared_lpips
+from .protocol import Protocol, protocol_named, views_for
+from .results import CSV_FILE, SUMMARY_FILE, Results, Row, interval_note, read_rows, summarize, write_rows
+
+CONFIG_FILE = "config.json"
+GALLERY_FOLDER = "gallery"
+ZEROVERSE_SET = "zeroverse-test"
+ZEROVERSE_SEEDS = tuple(range(10_000_000, 10_000_024))  # reserved: training seeds count up from 0, the paper's full set to 8 M
+ZEROVERSE_NOTE = (
+    f"{len(ZEROVERSE_SEEDS)} Zeroverse test objects made here (seeds {ZEROVERSE_SEEDS[0]} to {ZEROVERSE_SEEDS[-1]}, reserved for "
+    "tests); no scanned objects"
+)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One object to judge: a loaded mesh, a file reference, or a Zeroverse seed."""
+
+    name: str
+    set: str
+    source: Any
+
+    def mesh(self) -> TexturedMesh:
+        if isinstance(self.source, TexturedMesh):
+            mesh = self.source
+        elif isinstance(self.source, int):
+            from ..zeroverse import synthesize
+
+            mesh = synthesize(self.source)
+        else:
+            from ..data import load_mesh
+
+            mesh = load_mesh(self.source.path)
+        return dataclasses.replace(mesh.normalized(), name=self.name)
+
+
+def evaluate(
+    method_or_model: str | Path | nn.Module | Method,
+    objects: Iterable[Any] | str | Path | None,
+    protocol: str | Protocol,
+    *,
+    size: int,
+    out: str | Path,
+    baselines: bool = True,
+    supersample: int = 3,
+    progress: bool = True,
+    device: str = "cpu",
+    name: str | None = None,
+    trained_on: str = "Zeroverse",
+) -> Results:
+    """Judge a method and the baselines; write per_view.csv, summary.json, config.json and gallery/ into `out`.
+
+    method_or_model: a weights name or .safetensors file, a network, or a function (inputs, cameras) -> images
+    [C, H, W, 3] over white (or a `Prediction`). objects: ObjectRefs, meshes, a folder of objects, or None for 24
+    Zeroverse test objects, which every output says. size: pixels a side of inputs and test views. trained_on: recorded in
+    the summary; it decides beside which rows of the paper the result stands.
+
+    A run that was stopped continues: objects whose rows are complete under the same configuration are not judged again.
+    An object that cannot be loaded is named at the end and left out.
+    Raises InputError if no object could be loaded, or an argument does not fit. LRM-Zero §4.1.
+    """
+    started = time.perf_counter()
+    protocol, out = protocol_named(protocol), Path(out)
+    if size < MIN_SIZE:
+        raise InputError(f"size={size} is too small to judge; use at least {MIN_SIZE} pixels.")
+    items, source = _items(objects)
+    title, weights, device, method = resolve(method_or_model, name, device)
+    if title in BASELINES and baselines:
+        raise InputError(f"{title!r} is the name of a baseline; give the method another name=.")
+    methods: dict[str, Method] = {title: method, **(BASELINES if baselines else {})}
+    config = {
+        "method": title,
+        "weights": weights,
+        "protocol": dataclasses.asdict(protocol),
+        "size": size,
+        "supersample": supersample,
+        "methods": list(methods),
+        "lpips": shared_lpips() is not None,
+    }
+    say = (lambda line: print(line, flush=True)) if progress else (lambda line: None)
+    say(f"Judging {title} on {source}: protocol {protocol.name}, {size} px, {protocol.targets} test views per object.")
+    done = _resume(out, config, say)
+    write_json(out / CONFIG_FILE, {"config_hash": config_hash(config), **config})
+
+    rows: dict[tuple[str, str], list[Row]] = {}
+    failed: list[tuple[_Item, str]] = []
+    for number, item in enumerate(items, start=1):
+        key = (item.set, item.name)
+        found = done.get(key, [])
+        if {(r.method, r.view) for r in found} == {(m, v) for m in methods for v in _view_numbers(protocol, item.name)}:
+            rows[key] = found
+            continue
+        try:
+            mesh = item.mesh()
+        except (OSError, ValueError) as error:
+            failed.append((item, " ".join(str(error).split())))
+            continue
+        inputs, targets = views_for(protocol, mesh, size, supersample)
+        rows[key] = [row for m in methods for row in _judge(m, methods[m], item, inputs, targets, protocol)]
+        write_rows(out / CSV_FILE, _ordered(rows, items, methods))
+        mean = sum(r.psnr for r in rows[key] if r.method == title) / protocol.targets
+        say(f"[{number:3d}/{len(items)}] {item.name}  PSNR {mean:.2f} dB")
+    if failed:
+        reasons = "; ".join(f"{item.name} ({why})" for item, why in failed)
+        print(f"{len(failed)} of {len(items)} objects could not be loaded: {reasons}", flush=True)
+    if not rows:
+        raise InputError(f"None of the {len(items)} objects could be loaded; the first says: {failed[0][1]}")
+
+    ordered = _ordered(rows, items, methods)
+    _gallery(out / GALLERY_FOLDER, title, method, ordered, items, protocol, size, supersample)
+    seconds = time.perf_counter() - started
+    summary = {
+        "method": title,
+        "weights": weights,
+        "trained_on": trained_on,
+        "protocol": dataclasses.asdict(protocol),
+        "size": size,
+        "source": source,
+        "objects": len(rows),
+        "views": sum(row.method == title for row in ordered),
+        "interval": interval_note(),
+        "lpips": "LPIPS-VGG v0.1" if config["lpips"] else "left out, its weights could not be had",
+        "methods": summarize(ordered, methods),
+        "sets": {s: summarize((r for r in ordered if r.set == s), methods) for s in dict.fromkeys(r.set for r in ordered)},
+        "failed": [{"object": i.name, "set": i.set, "reason": why} for i, why in failed],
+        "provenance": Provenance.collect(config, seed=protocol.seed, seconds=seconds, device=device).as_dict(),
+    }
+    results = Results(tuple(ordered), summary)
+    results.save(out)
+    return results
+
+
+def _items(objects: Iterable[Any] | str | Path | None) -> tuple[list[_Item], str]:
+    if objects is None:
+        return [_Item(f"zeroverse_{seed}", ZEROVERSE_SET, seed) for seed in ZEROVERSE_SEEDS], ZEROVERSE_NOTE
+    if isinstance(objects, str | Path):
+        from ..data import find_objects
+
+        objects = find_objects(objects)
+    items = [_Item(o.name, "mesh" if isinstance(o, TexturedMesh) else _set_name(o), o) for o in objects]
+    if not items:
+        raise InputError("There is no object to judge; give a folder of .glb or .obj objects, or None for Zeroverse tests.")
+    keys = [(i.set, i.name) for i in items]
+    if len(set(keys)) < len(keys):
+        twice = next(k for k in keys if keys.count(k) > 1)
+        raise InputError(f"Object {twice[1]!r} of set {twice[0]!r} is listed twice; name every object once.")
+    sets = ", ".join(f"{sum(i.set == s for i in items)} of {s}" for s in dict.fromkeys(i.set for i in items))
+    return items, f"{len(items)} objects ({sets})"
+
+
+def _set_name(ref: Any) -> str:
+    """The folder that holds the object's own file or folder."""
+    path = Path(ref.path).absolute()
+    for part in (path, *path.parents):
+        if ref.name in (part.name, part.stem):
+            return part.parent.name
+    return path.parent.name
+
+
+def _resume(out: Path, config: dict, say) -> dict[tuple[str, str], list[Row]]:
+    """Rows of an earlier run of the same configuration; files of another configuration are removed."""
+    if not (out / CSV_FILE).exists():
+        return {}
+    same = (out / CONFIG_FILE).exists() and read_json(out / CONFIG_FILE).get("config_hash") == config_hash(config)
+    if not same:
+        say(f"{out} holds results of another configuration; they are replaced.")
+        for file in (CSV_FILE, SUMMARY_FILE):
+            (out / file).unlink(missing_ok=True)
+        return {}
+    done: dict[tuple[str, str], list[Row]] = {}
+    for row in read_rows(out / CSV_FILE):
+        done.setdefault((row.set, row.object), []).append(row)
+    say(f"{out} already holds rows of {len(done)} objects; complete ones are kept.")
+    return done
+
+
+def _view_numbers(protocol: Protocol, name: str) -> Sequence[int]:
+    return protocol.indices(name)[1] if protocol.kind == "structured" else range(protocol.targets)
+
+
+def _predict(method: Method, inputs: PosedViews, targets: PosedViews) -> Prediction:
+    answer = method(inputs, targets.cameras)
+    prediction = answer if isinstance(answer, Prediction) else Prediction(torch.as_tensor(answer).detach().float().cpu())
+    if prediction.images.shape[:3] != targets.images.shape[:3]:
+        raise InputError(f"A method returned {tuple(prediction.images.shape)}; return images {(*targets.images.shape[:3], 3)}.")
+    if not torch.isfinite(prediction.images).all():
+        raise InputError(f"A method returned NaN or Inf for {inputs.name}; the weights or the function are damaged.")
+    return prediction
+
+
+def _judge(title: str, method: Method, item: _Item, inputs: PosedViews, targets: PosedViews, protocol: Protocol) -> list[Row]:
+    prediction, truth = _predict(method, inputs, targets), targets.on_background(1.0)
+    columns: dict[str, Tensor | None] = {
+        "psnr": psnr(prediction.images, truth),
+        "ssim": ssim(prediction.images, truth),
+        "lpips": lpips(prediction.images, truth),
+        "depth_mae": None if prediction.depth is None else depth_mae(prediction.depth, targets.depth),
+        "alpha_iou": None if prediction.alpha is None else alpha_iou(prediction.alpha, targets.alpha),
+    }
+    x, y, z = targets.cameras.positions.double().unbind(-1)
+    azimuths = torch.rad2deg(torch.atan2(y, x)).round(decimals=3) % 360
+    elevations = torch.rad2deg(torch.atan2(z, torch.hypot(x, y))).round(decimals=3) + 0.0
+    return [
+        Row(
+            item.name, item.set, title, number, float(azimuths[i]), float(elevations[i]),
+            **{k: None if v is None else float(v[i]) for k, v in columns.items()},
+        )
+        for i, number in enumerate(_view_numbers(protocol, item.name))
+    ]  # fmt: skip
+
+
+def _ordered(rows: dict[tuple[str, str], list[Row]], items: list[_Item], methods: Iterable[str]) -> list[Row]:
+    """The model's rows first, then each baseline's; objects in the order given, views ascending."""
+    per_object = [sorted(rows[i.set, i.name], key=lambda r: r.view) for i in items if (i.set, i.name) in rows]
+    return [row for method in methods for found in per_object for row in found if row.method == method]
+
+
+def _gallery(
+    folder: Path, title: str, method: Method, rows: list[Row], items: list[_Item], protocol: Protocol, size: int, supersample: int
+) -> None:
+    """Strips of the best, median and worst object by PSNR, each at its median test view."""
+    means: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.method == title:
+            means.setdefault((row.set, row.object), []).append(row.psnr)
+    ranked = sorted(means, key=lambda key: (-sum(means[key]) / len(means[key]), key))
+    for label, key in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
+        item = next(i for i in items if (i.set, i.name) == key)
+        inputs, targets = views_for(protocol, item.mesh(), size, supersample)
+        truth, ours = targets.on_background(1.0), _predict(method, inputs, targets).images
+        values = psnr(ours, truth)
+        view = int(values.argsort()[len(values) // 2])
+        caption = f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {protocol.name}, {size} px"
+        caption += f" | {values[view]:.2f} dB"
+        save_strip(folder / f"{label}.png", inputs.on_background(1.0), truth[view], ours[view], caption)

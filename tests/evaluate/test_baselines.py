@@ -1,0 +1,161 @@
+"""Baselines on shapes whose silhouettes and colours are known in closed form."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lrmzero_lite import Cameras, PosedViews, gso_cameras, look_at
+from lrmzero_lite.cameras import STRUCTURED_INPUTS, spherical
+from lrmzero_lite.evaluate import BASELINES, alpha_iou, psnr
+from lrmzero_lite.evaluate.baselines import nearest_view
+from lrmzero_lite.evaluate.hull import carve, march, outward, paint, project, sample, surface_voxels, voxel_centers
+
+FACE_COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0]])  # +X -X +Y -Y +Z -Z
+
+
+def sphere_views(cameras: Cameras, radius: float) -> PosedViews:
+    """A sphere at the origin, coloured by its outward normal: a ray hits it iff it passes within `radius` of the origin."""
+    origins, directions = cameras.rays()
+    along = (origins[:, None, None] * directions).sum(-1)
+    inside = along**2 - (origins**2).sum(-1)[:, None, None] + radius**2
+    distance = -along - inside.clamp_min(0).sqrt()
+    points = origins[:, None, None] + distance[..., None] * directions
+    color = points / radius * 0.5 + 0.5
+    return PosedViews(torch.cat([color.clamp(0, 1), (inside > 0).float()[..., None]], -1), cameras)
+
+
+def cube_views(cameras: Cameras, half: float = 0.6) -> PosedViews:
+    """An axis-aligned cube with six flat face colours, by the slab test."""
+    origins, directions = cameras.rays()
+    origins = origins[:, None, None].expand_as(directions)
+    first, second = (-half - origins) / directions, (half - origins) / directions
+    near, axis = torch.minimum(first, second).max(dim=-1)
+    hit = near < torch.maximum(first, second).min(dim=-1).values
+    positive = torch.gather(directions, -1, axis[..., None])[..., 0] < 0
+    color = FACE_COLORS[2 * axis + (~positive).long()]
+    return PosedViews(torch.cat([color * hit[..., None], hit.float()[..., None]], -1), cameras)
+
+
+def test_hull_of_a_sphere_is_the_intersection_of_cones():
+    radius, size = 0.7, 64
+    cameras = gso_cameras(size)[list(STRUCTURED_INPUTS[8])]
+    occupied = carve(sphere_views(cameras, radius)).reshape(-1)
+    points = voxel_centers().reshape(-1, 3).double()
+    centre = cameras.positions.double()
+    # distance of each camera-to-voxel line from the origin; the voxel lies in that cone iff it is below the radius
+    line = points[None] - centre[:, None]
+    distance = torch.linalg.cross(line, centre[:, None].expand_as(line), dim=-1).norm(dim=-1) / line.norm(dim=-1)
+    worst = distance.max(dim=0).values
+    pixel = 3.7 * 2 * math.tan(math.radians(25)) / size  # footprint of a pixel at the far side of the grid
+    assert occupied[worst < radius - pixel].all()
+    assert not occupied[worst > radius + pixel].any()
+    volume = occupied.sum().item() * (2 / 64) ** 3
+    assert volume > 4 / 3 * math.pi * radius**3 * 0.97  # the hull contains the sphere, up to pixel quantisation
+    assert volume < 1.3 * 4 / 3 * math.pi * radius**3
+
+
+def test_hull_reproduces_its_own_silhouettes():
+    cameras = gso_cameras(64)[list(STRUCTURED_INPUTS[4])]
+    views = cube_views(cameras)
+    distances, voxel = march(carve(views), cameras)
+    iou = alpha_iou((voxel >= 0).float(), views.alpha[..., 0])
+    assert iou.min() > 0.93
+    assert torch.isinf(distances[voxel < 0]).all() and torch.isfinite(distances[voxel >= 0]).all()
+
+
+def test_march_finds_the_first_voxel_of_a_box():
+    occupied = torch.zeros(64, 64, 64, dtype=torch.bool)
+    occupied[16:48, 16:48, 16:48] = True  # the cube [-0.5, 0.5]^3
+    cameras = look_at(np.array([[2.7, 0, 0]]), 65)
+    distance, voxel = march(occupied, cameras)
+    assert distance[0, 32, 32].item() == pytest.approx(2.2, abs=1 / 64)
+    assert voxel[0, 32, 32].item() // 64**2 == 47  # the layer at +X
+    assert voxel[0, 0, 0].item() == -1
+    surface = surface_voxels(occupied)
+    assert surface.sum().item() == 32**3 - 30**3
+    assert torch.allclose(outward(occupied)[47, 32, 32], torch.tensor([1.0, 0, 0]))
+
+
+def test_cube_faces_take_the_colour_of_the_frontal_view():
+    positions = spherical([0, 90, 180, 270, 0, 0], [0, 0, 0, 0, 89.9, -89.9], 2.7)
+    views = cube_views(look_at(positions, 64))
+    occupied = carve(views)
+    colors = paint(occupied, views)
+    low, high = (f(occupied.nonzero(), dim=0) for f in (torch.amin, torch.amax))
+    # the silhouette seen along an axis is that of the near face, at distance 2.7 - 0.6; its cone at the origin is the widest
+    extent = 2 * 0.6 * 2.7 / (2.7 - 0.6)
+    assert ((high - low + 1) / 32).numpy() == pytest.approx(np.full(3, extent), abs=0.05)
+    for face, (axis, end) in enumerate([(0, high), (0, low), (1, high), (1, low), (2, high), (2, low)]):
+        where = [32, 32, 32]
+        where[axis] = int(end[axis])
+        assert torch.allclose(colors[tuple(where)], FACE_COLORS[face], atol=0.02), face
+
+
+def test_occluded_views_do_not_paint():
+    """A black plate stands between the +X camera and a red ball; the ball's +X side is painted from an oblique view."""
+    occupied = torch.zeros(64, 64, 64, dtype=torch.bool)
+    occupied[52:55, 20:44, 20:44] = True
+    occupied[16:24, 28:36, 28:36] = True
+    cameras = look_at(spherical([0, 60], [0, 0], 2.7), 64)
+    images = torch.ones(2, 64, 64, 4)
+    images[0, ..., :3] = 0.0  # all the +X camera sees is the plate
+    images[1, ..., :3] = torch.tensor([1.0, 0, 0])
+    colors = paint(occupied, PosedViews(images, cameras))
+    assert torch.allclose(colors[23, 32, 32], torch.tensor([1.0, 0, 0]))  # its +X face, most frontal from the occluded camera
+    assert torch.allclose(colors[54, 32, 32], torch.zeros(3))
+
+
+def test_projection_and_sampling_agree_with_the_rays():
+    cameras = gso_cameras(32)
+    origins, directions = cameras.rays()
+    points = origins[20] + 2.0 * directions[20, 5, 9]
+    pixels, depth = project(points[None], cameras, 20)
+    np.testing.assert_allclose(pixels.numpy(), [[9.5, 5.5]], atol=1e-4)
+    assert 0 < depth.item() < 2.0
+    image = torch.rand(32, 32, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sample(image, pixels), image[5, 9][None], atol=1e-4, rtol=1e-4)
+
+
+def test_hull_beats_white_on_the_test_views_and_is_fast():
+    every = gso_cameras(64)
+    inputs = cube_views(every[list(STRUCTURED_INPUTS[8])])
+    targets = cube_views(every[[18, 23, 35, 51, 63, 6, 29, 40, 58, 11]])
+    truth = targets.on_background(1.0)
+    started = time.perf_counter()
+    ours = BASELINES["visual_hull"](inputs, targets.cameras)
+    seconds = time.perf_counter() - started
+    assert ours.shape == truth.shape and 0 <= ours.min() and ours.max() <= 1
+    assert psnr(ours, truth).mean() > psnr(BASELINES["white"](inputs, targets.cameras), truth).mean() + 6
+    assert seconds < 3  # well below 1 s on an idle core
+
+
+def test_empty_silhouettes_give_white():
+    cameras = gso_cameras(32)[[0, 4]]
+    empty = PosedViews(torch.zeros(2, 32, 32, 4), cameras)
+    for name in ("visual_hull", "mean_input", "nearest_input", "white"):
+        assert torch.equal(BASELINES[name](empty, cameras), torch.ones(2, 32, 32, 3)), name
+
+
+def test_nearest_view_and_its_image():
+    every = gso_cameras(32)
+    inputs = cube_views(every[list(STRUCTURED_INPUTS[4])])  # azimuth 0, 90, 180, 270 at elevation 20
+    targets = every[[1, 3, 8, 15, 50, 61]]  # azimuth 22.5, 67.5, 180, 337.5 at 0 and 45, 292.5 at 60
+    # 45 degrees lies between inputs 0 and 1: the first is taken
+    assert nearest_view(inputs.cameras, targets).tolist() == [0, 1, 2, 0, 0, 3]
+    images = BASELINES["nearest_input"](inputs, targets)
+    assert torch.equal(images[1], inputs.on_background(1.0)[1])
+    near_far = look_at(np.array([[5.0, 0, 0], [0, 1.5, 0]]), 32)  # the angle decides, not the distance
+    assert nearest_view(near_far, look_at(np.array([[0.8, 0.5, 0]]), 32)).tolist() == [0]
+
+
+def test_mean_and_white():
+    cameras = gso_cameras(32)[[0, 4, 8]]
+    images = torch.zeros(3, 32, 32, 4)
+    images[0] = torch.tensor([0.5, 0.5, 0.5, 1.0])
+    views = PosedViews(images, cameras)  # one grey view, two empty ones over white
+    assert torch.allclose(BASELINES["mean_input"](views, cameras), torch.full((3, 32, 32, 3), 2.5 / 3))
+    assert torch.equal(BASELINES["white"](views, gso_cameras(16)[:2]), torch.ones(2, 16, 16, 3))
+    assert BASELINES["mean_input"](views, gso_cameras(16)[:2]).shape == (2, 16, 16, 3)

@@ -1,0 +1,258 @@
+"""Whole evaluations with fake methods: files, order, resumption, failures, and a network through the splat renderer."""
+
+import csv
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lrmzero_lite import InputError
+from lrmzero_lite.evaluate import BASELINES, Prediction, Results, bootstrap_interval, evaluate, run
+from lrmzero_lite.evaluate.results import COLUMNS, Row, read_rows, summarize, write_rows
+
+SIZE = 32
+
+
+@pytest.fixture
+def objects(cube):
+    """Four boxes of different proportions; normalisation gives each its own silhouette."""
+    scales = {"a": (1, 1, 1), "b": (1, 0.5, 1), "c": (0.4, 1, 0.7), "d": (1, 1, 0.3)}
+    return [dataclasses.replace(cube, vertices=cube.vertices * np.float32(s), name=n) for n, s in scales.items()]
+
+
+def grey(inputs, cameras):
+    """A method that knows nothing: a grey image."""
+    return torch.full((len(cameras), cameras.height, cameras.width, 3), 0.5)
+
+
+def judge(objects, out, method=grey, **options):
+    return evaluate(method, objects, "gso4", size=SIZE, out=out, supersample=2, progress=False, name="fake", **options)
+
+
+def test_files_and_order(objects, tmp_path):
+    results = judge(objects[:3], tmp_path)
+    with open(tmp_path / "per_view.csv") as file:
+        table = list(csv.DictReader(file))
+    assert tuple(table[0]) == COLUMNS
+    assert len(table) == 3 * 10 * (1 + len(BASELINES))
+    assert [r["method"] for r in table] == [m for m in ("fake", *BASELINES) for _ in range(30)]  # rows of the model first
+    assert [r["object"] for r in table[:30]] == ["a"] * 10 + ["b"] * 10 + ["c"] * 10
+    assert all(r["lpips"] == "" and r["depth_mae"] == "" for r in table)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["objects"] == 3 and summary["views"] == 30 and summary["size"] == SIZE
+    ours = [np.mean([float(r["psnr"]) for r in table if (r["method"], r["object"]) == ("fake", o)]) for o in "abc"]
+    assert summary["methods"]["fake"]["psnr"]["mean"] == pytest.approx(np.mean(ours), abs=1e-9)
+    assert results.mean("fake") == summary["methods"]["fake"]["psnr"]["mean"]
+    assert summary["methods"]["fake"]["psnr"]["low"] < np.mean(ours) < summary["methods"]["fake"]["psnr"]["high"]
+    assert summary["provenance"]["config"]["size"] == SIZE and summary["provenance"]["seed"] == 0
+    assert summary["methods"]["fake"]["lpips"] is None
+    for name in ("best", "median", "worst"):
+        with Image.open(tmp_path / "gallery" / f"{name}.png") as image:
+            assert image.width > 7 * 128 and image.height > 128  # 4 inputs, truth, ours, error
+    again = Results.load(tmp_path)
+    assert again.rows == results.rows and again.summary == summary
+
+
+def test_metrics_are_those_of_the_rendered_truth(objects, tmp_path):
+    """A method that returns the truth scores at the ceiling; view index and angles are those of the 64-camera set."""
+    from lrmzero_lite.render import render_mesh
+
+    def oracle(inputs, cameras):
+        views = render_mesh(objects[0].normalized(), cameras, supersample=2)
+        return Prediction(views.on_background(1.0), views.alpha, views.depth)
+
+    results = judge(objects[:1], tmp_path, oracle)
+    ours = [r for r in results.rows if r.method == "fake"]
+    assert all(r.psnr > 99 and r.ssim > 1 - 1e-6 and r.depth_mae < 1e-6 and r.alpha_iou == 1 for r in ours)
+    for row in ours:
+        assert row.azimuth == pytest.approx(row.view % 16 * 22.5, abs=1e-3)
+        assert row.elevation == pytest.approx(row.view // 16 * 20, abs=1e-3)
+    assert results.summary["methods"]["fake"]["psnr"]["low"] is None  # no interval from one object
+    white = [r for r in results.rows if r.method == "white"]
+    assert all(r.psnr < 20 for r in white)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after):
+    judge(objects, tmp_path / "whole")
+    seen = []
+
+    def stops(inputs, cameras):
+        if len(seen) == stop_after:
+            raise KeyboardInterrupt
+        seen.append(inputs.name)
+        return grey(inputs, cameras)
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(objects, tmp_path / "parts", stops)
+    assert len({r.object for r in read_rows(tmp_path / "parts" / "per_view.csv")}) == stop_after
+    assert not (tmp_path / "parts" / "summary.json").exists()
+    seen_again = []
+
+    def notes(inputs, cameras):
+        seen_again.append(inputs.name)
+        return grey(inputs, cameras)
+
+    judge(objects, tmp_path / "parts", notes)
+    names = [o.name for o in objects]
+    assert seen_again[: 4 - stop_after] == names[stop_after:]  # the complete objects are not judged again
+    assert len(seen_again) == 4 - stop_after + 3  # and three for the gallery
+    whole, parts = ((tmp_path / f / "per_view.csv").read_bytes() for f in ("whole", "parts"))
+    assert whole == parts
+    summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
+    assert summaries[0]["methods"] == summaries[1]["methods"]
+
+
+def test_an_incomplete_object_is_judged_again(objects, tmp_path):
+    judge(objects[:2], tmp_path)
+    path = tmp_path / "per_view.csv"
+    whole = path.read_bytes()
+    path.write_bytes(b"\n".join(whole.split(b"\n")[:-4]) + b"\n")  # the last three rows of object b are lost
+    judge(objects[:2], tmp_path)
+    assert path.read_bytes() == whole
+
+
+def test_another_configuration_starts_afresh(objects, tmp_path, capsys):
+    judge(objects[:1], tmp_path)
+    before = read_rows(tmp_path / "per_view.csv")
+    evaluate(grey, objects[:1], "gso8", size=SIZE, out=tmp_path, supersample=2, name="fake")
+    assert "another configuration" in capsys.readouterr().out
+    after = read_rows(tmp_path / "per_view.csv")
+    assert [r.view for r in before] != [r.view for r in after] and len(after) == len(before)
+
+
+def test_adding_objects_changes_no_row(objects, tmp_path):
+    few = judge(objects[1:2], tmp_path / "few").rows
+    many = judge(objects, tmp_path / "many").rows
+    assert [r for r in many if r.object == "b"] == list(few)
+
+
+@dataclass(frozen=True)
+class Ref:
+    name: str
+    path: Path
+    layout: str = "file"
+
+
+def test_an_object_that_does_not_load_is_reported_once(objects, tmp_path, capsys):
+    broken = tmp_path / "gso" / "broken" / "meshes" / "model.obj"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("this is no mesh\n")
+    results = judge([Ref("broken", broken), objects[0]], tmp_path / "out", baselines=False)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "could not be loaded" in line]
+    assert len(lines) == 1 and lines[0].startswith("1 of 2 objects") and "broken (" in lines[0]
+    failed = results.summary["failed"]
+    assert [(f["object"], f["set"]) for f in failed] == [("broken", "gso")] and results.summary["objects"] == 1
+    with pytest.raises(InputError, match="None of the 1 objects could be loaded"):
+        judge([Ref("broken", broken)], tmp_path / "none")
+
+
+def test_default_objects_are_zeroverse_and_say_so(objects, tmp_path, capsys, monkeypatch):
+    made = []
+
+    def synthesize(seed):
+        made.append(seed)
+        return objects[seed % 4]
+
+    import lrmzero_lite.zeroverse
+
+    monkeypatch.setattr(lrmzero_lite.zeroverse, "synthesize", synthesize)
+    monkeypatch.setattr(run, "ZEROVERSE_SEEDS", (10_000_000, 10_000_001))
+    results = evaluate(grey, None, "gso4", size=SIZE, out=tmp_path, supersample=2, baselines=False, name="fake")
+    assert set(made) == {10_000_000, 10_000_001} and {r.set for r in results.rows} == {"zeroverse-test"}
+    assert "Zeroverse test objects" in capsys.readouterr().out
+    assert "no scanned objects" in results.summary["source"]
+    assert run.ZEROVERSE_NOTE.startswith("24 Zeroverse test objects")
+
+
+def test_bad_arguments_are_named(objects, tmp_path):
+    with pytest.raises(InputError, match="size=8"):
+        evaluate(grey, objects, "gso4", size=8, out=tmp_path)
+    with pytest.raises(InputError, match="'a' of set 'mesh' is listed twice"):
+        judge([objects[0], objects[0]], tmp_path)
+    with pytest.raises(InputError, match="no object to judge"):
+        judge([], tmp_path)
+    with pytest.raises(InputError, match="name of a baseline"):
+        evaluate(grey, objects, "gso4", size=SIZE, out=tmp_path, name="white")
+    with pytest.raises(InputError, match="cannot be judged"):
+        judge(objects, tmp_path, 3)
+    with pytest.raises(InputError, match=r"return images \(10, 32, 32, 3\)"):
+        judge(objects, tmp_path, lambda inputs, cameras: torch.zeros(1, 32, 32, 3))
+    with pytest.raises(InputError, match="NaN or Inf"):
+        judge(objects, tmp_path, lambda inputs, cameras: grey(inputs, cameras) / 0 * 0)
+
+
+def test_bootstrap_against_the_binomial():
+    """The mean of resampled zeros and ones is Binomial(n, p) / n, whose quantiles are known."""
+    from scipy.stats import binom
+
+    for n, ones in ((20, 10), (40, 12)):
+        values = np.r_[np.ones(ones), np.zeros(n - ones)]
+        expected = binom.ppf([0.025, 0.975], n, ones / n) / n
+        np.testing.assert_allclose(bootstrap_interval(values), expected, atol=1e-9)
+    assert bootstrap_interval([4.2, 4.2, 4.2]) == pytest.approx((4.2, 4.2))
+    assert bootstrap_interval([1.0]) is None
+    many = np.random.default_rng(0).normal(20, 3, size=1000)  # wide enough for the normal interval
+    normal = many.mean() + np.array([-1.96, 1.96]) * many.std() / 1000**0.5
+    np.testing.assert_allclose(bootstrap_interval(many), normal, atol=0.02)
+    with pytest.raises(InputError, match="finite"):
+        bootstrap_interval([1.0, np.nan])
+
+
+def test_summary_is_a_mean_of_object_means():
+    rows = [Row("a", "s", "m", i, 0, 0, psnr=v) for i, v in enumerate((10.0, 20.0))]
+    rows += [Row("b", "s", "m", i, 0, 0, psnr=30.0, ssim=s) for i, s in enumerate((0.5, None, float("nan")))]
+    entry = summarize(rows, ["m"])["m"]
+    assert entry["objects"] == 2 and entry["views"] == 5
+    assert entry["psnr"]["mean"] == pytest.approx((15 + 30) / 2)  # not the mean of all five views
+    assert entry["ssim"]["mean"] == 0.5 and entry["ssim"]["low"] is None and entry["lpips"] is None
+
+
+def test_rows_round_trip_and_damage_is_named(tmp_path):
+    rows = [Row('with "quotes", commas', "s", "m", 3, 22.5, -10.123456789, 1 / 3, None, 0.0, float("nan"), 1.0)]
+    path = tmp_path / "rows.csv"
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    path.write_text(path.read_text() + "a,s,m,zero,1,2,3,4,5,6,7\n")
+    with pytest.raises(InputError, match="line 3 is damaged"):
+        read_rows(path)
+
+
+def test_a_network_is_judged_through_its_gaussians(objects, tmp_path, monkeypatch):
+    """The network path: reconstruct, splat over white, and compare colour, alpha and depth with the mesh.
+
+    The network's place is taken by Gaussians laid on the true surface, so the scores must be good.
+    """
+    import lrmzero_lite.model
+    from lrmzero_lite import Gaussians
+
+    class Named(torch.nn.Module):
+        name = "surface"
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def reconstruct(model, views):
+        origins, directions = views.cameras.rays()
+        forward = views.cameras.viewmats[:, 2, :3]
+        distance = views.depth / (directions * forward[:, None, None]).sum(-1)
+        points = origins[:, None, None] + distance[..., None] * directions
+        solid = views.alpha[..., 0] > 0.99
+        count = int(solid.sum())
+        quats = torch.tensor([1.0, 0, 0, 0]).expand(count, 4)
+        return Gaussians.from_rgb(
+            points[solid], quats, torch.full((count, 3), 0.03), torch.full((count,), 0.95), views.images[..., :3][solid]
+        )
+
+    monkeypatch.setattr(lrmzero_lite.model, "reconstruct", reconstruct)
+    results = evaluate(Named(), objects[:2], "gso8", size=64, out=tmp_path, supersample=2, progress=False)
+    ours = results.summary["methods"]["surface"]
+    assert ours["psnr"]["mean"] > results.summary["methods"]["white"]["psnr"]["mean"] + 5
+    assert ours["alpha_iou"]["mean"] > 0.85 and ours["depth_mae"]["mean"] < 0.3
+    assert len(results.summary["weights"]) == 10

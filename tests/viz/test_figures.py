@@ -1,0 +1,107 @@
+"""Image grids keep pixels square and exact; depth, error and turntables say what they show."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lrmzero_lite import InputError
+from lrmzero_lite.viz import PALETTE, depth_to_rgb, error_map, image_grid, turntable_gif, use_style
+
+
+@pytest.fixture(autouse=True)
+def headless():
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context():
+        use_style()
+        yield
+    plt.close("all")
+
+
+def rendered(figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def test_every_pixel_becomes_an_exact_square(rng):
+    images = rng.integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    shot = rendered(image_grid(images, scale=8))
+    assert shot.shape == (6 + 5 * 8 + 6, 6 + 3 * (7 * 8 + 6), 3)
+    for index in range(3):
+        left = 6 + index * 62
+        block = shot[6:46, left : left + 56]
+        np.testing.assert_array_equal(block, images[index].repeat(8, axis=0).repeat(8, axis=1))
+
+
+def test_grid_accepts_tensors_lists_and_alpha():
+    clear = torch.zeros(4, 4, 4)
+    shot = rendered(image_grid([clear, torch.ones(4, 4, 4) * torch.tensor([1.0, 0, 0, 0.5])], scale=4))
+    assert (shot[8, 8] == 255).all()
+    assert np.abs(shot[8, 6 + 16 + 6 + 2].astype(int) - [255, 128, 128]).max() <= 1
+    titled = image_grid(torch.rand(4, 8, 8, 3), columns=2, titles=["a", "b"], row_titles=["in", "out"])
+    assert [t.get_text() for t in titled.texts] == ["a", "in", "b", "out"]
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (np.zeros((2, 4, 4, 2)), {}, "has shape"),
+        (np.full((1, 4, 4, 3), np.nan), {}, "NaN"),
+        (np.zeros((4, 4, 4, 3)), {"titles": ["a"] * 3}, "3 titles for 4 images"),
+        (np.zeros((4, 4, 4, 3)), {"columns": 2, "row_titles": ["a"]}, "1 row titles for 2 rows"),
+        (np.zeros((4, 4, 4, 3)), {"columns": 0}, "columns is 0"),
+        ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], {}, "differ in shape"),
+    ],
+)
+def test_bad_grids(images, options, message):
+    with pytest.raises(InputError, match=message):
+        image_grid(images, **options)
+
+
+def test_palette_text_reads_on_white():
+    def luminance(color: str) -> float:
+        c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        return float(np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+
+    for color in PALETTE[:3]:  # lines and marks: WCAG asks for 3 : 1
+        assert 1.05 / (luminance(color) + 0.05) >= 3
+    for color in ("#24292f", "#57606a"):  # labels and ticks: 4.5 : 1
+        assert 1.05 / (luminance(color) + 0.05) >= 4.5
+
+
+def test_depth_is_brighter_when_nearer_and_white_outside():
+    rgb = depth_to_rgb(torch.tensor([[0.0, 2.0], [2.5, 3.0]]))
+    assert rgb.shape == (2, 2, 3) and (rgb[0, 0] == 1).all()
+    brightness = rgb @ np.array([0.2126, 0.7152, 0.0722])
+    assert brightness[0, 1] > brightness[1, 0] > brightness[1, 1]
+    assert (depth_to_rgb(np.zeros((2, 3, 3))) == 1).all()
+
+
+def test_error_map_orders_errors_and_saturates():
+    a = np.zeros((1, 1, 4, 3), np.float32)
+    b = a + np.array([0, 0.1, 0.25, 0.9], np.float32)[None, None, :, None]
+    brightness = error_map(a, b)[0, 0].sum(axis=-1)
+    assert brightness[0] == 3 and brightness[0] > brightness[1] > brightness[2] == brightness[3]
+    with pytest.raises(InputError, match="Cannot compare"):
+        error_map(a, b[:, :, :2])
+
+
+def test_turntable_loops_with_every_frame(tmp_path):
+    frames = np.zeros((6, 8, 8, 4), np.float32)
+    for k in range(6):
+        frames[k, :, k] = [1, 0, 0, 1]
+    turntable_gif(frames, tmp_path / "t.gif", seconds=1.2, scale=2)
+    with Image.open(tmp_path / "t.gif") as gif:
+        assert gif.n_frames == 6 and gif.info["loop"] == 0 and gif.info["duration"] == 200 and gif.size == (16, 16)
+        for k in range(6):
+            gif.seek(k)
+            frame = np.asarray(gif.convert("RGB")).astype(int)
+            assert np.abs(frame[8, 2 * k] - [255, 0, 0]).max() <= 8 and (frame[8, (2 * k + 4) % 16] >= 247).all()
+    with pytest.raises(InputError, match=r"use \.gif"):
+        turntable_gif(frames, tmp_path / "t.mp4")
