@@ -44,7 +44,7 @@ LITE = RunConfig(
     model=ModelConfig(width=256, layers=8, heads=4),
     views=ViewsConfig(views=12, size=64),
     train=TrainConfig(
-        stages=(Stage(32, 4000, 32, 1e-3, 200), Stage(64, 4500, 24, 5e-4, 100)),
+        stages=(Stage(32, 8000, 16, 8e-4, 200), Stage(64, 6500, 12, 4e-4, 100)),
         perceptual_weight=0.0,  # a VGG-19 pass costs more than the whole step at this size
         point_weight=0.1,
         alpha_weight=0.5,

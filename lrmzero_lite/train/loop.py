@@ -7,7 +7,7 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,7 @@ def train(
     if rank == 0:
         write_json(out / "config.json", {"run": asdict(run), "config_hash": identity})
     started, before = time.time(), seconds
+    provenance = Provenance.collect(asdict(run), seed=config.seed, seconds=0, device=device)  # now: the code may change while it runs
     bar = tqdm(total=config.steps, initial=step, unit="step", disable=not progress or rank > 0, mininterval=2, smoothing=0.05)
 
     def batch_of(s: int) -> tuple[PosedViews, PosedViews]:
@@ -127,7 +128,7 @@ def train(
     bar.close()
     weights = out / "weights.safetensors"
     if rank == 0:
-        provenance = Provenance.collect(asdict(run), seed=config.seed, seconds=seconds, device=device).as_dict()
+        provenance = replace(provenance, seconds=round(seconds, 2)).as_dict()
         final = config.at(min(step, config.steps - 1))[0]
         about = {"rung": run.name, "size": final.size, "inputs": config.sampling.inputs, "steps": step, "objects": objects}
         save_model(model, weights, **about, provenance={k: v for k, v in provenance.items() if k != "config"})

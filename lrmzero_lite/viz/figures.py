@@ -39,7 +39,7 @@ def use_style() -> None:
             "axes.edgecolor": "#57606a",
             "axes.labelcolor": "#24292f",
             "axes.titlesize": 11,
-            "axes.titleweight": "semibold",
+            "axes.titleweight": "bold",
             "axes.titlelocation": "left",
             "axes.labelsize": 10,
             "axes.grid": True,
