@@ -45,7 +45,9 @@ class Cameras:
                 f"viewmats {tuple(self.viewmats.shape)} and Ks {tuple(self.Ks.shape)} must be [..., C, 4, 4] and [..., C, 3, 3]."
             )
         if self.width < 1 or self.height < 1:
-            raise InputError(f"A camera of {self.width}x{self.height} pixels has no image; give a width and height of at least 1.")
+            raise InputError(
+                f"A camera of {self.width}x{self.height} pixels has no image; give a size of at least 1."
+            )
 
     def checked(self) -> Cameras:
         """Return self, or raise InputError naming the first camera that is singular, not rigid or not finite."""
@@ -128,7 +130,9 @@ class Cameras:
             viewmats = [f["w2c"] for f in frames]
             names = [f["file_path"] for f in frames]
         except (KeyError, TypeError) as error:
-            raise InputError(f"{path} lacks the field {error} in a frame; it needs w, h, fx, fy, cx, cy, w2c, file_path.") from error
+            raise InputError(
+                f"{path} lacks {error} in a frame; each needs w, h, fx, fy, cx, cy, w2c, file_path."
+            ) from error
         if len(sizes) > 1:
             raise InputError(f"{path} mixes image sizes {sorted(sizes)}; resize the images to one size.")
         width, height = sizes.pop()
@@ -179,6 +183,16 @@ def random_cameras(count: int, size: int, rng: np.random.Generator, radius: tupl
     directions = rng.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     return look_at(directions * rng.uniform(*radius, size=(count, 1)), size)
+
+
+def rig_cameras(size: int, rng: np.random.Generator, count: int = 4) -> Cameras:
+    """A loose version of the structured inputs: even azimuths, elevation 20, distance 2.7, each a little off.
+
+    Azimuths by up to 10 degrees, elevations by up to 10, distances by up to 0.2.
+    """
+    azimuths = np.arange(count) * 360 / count + rng.uniform(-10, 10, count)
+    elevations = 20 + rng.uniform(-10, 10, count)
+    return look_at(spherical(azimuths, elevations, GSO_RADIUS + rng.uniform(-0.2, 0.2, count)), size)
 
 
 def orbit_cameras(count: int, size: int, elevation: float = 20.0, radius: float = GSO_RADIUS) -> Cameras:

@@ -1,10 +1,10 @@
 """The command line: one command per verb a user has.
 
-    lrmzero synthesize --seeds 0:8 --out objects
-    lrmzero render objects/zeroverse_00000000.glb --out views
-    lrmzero train --preset lite --data shards --out runs/lite
-    lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
-    lrmzero reconstruct mug.glb --out mug
+lrmzero synthesize --seeds 0:8 --out objects
+lrmzero render objects/zeroverse_00000000.glb --out views
+lrmzero train --preset lite --data shards --out runs/lite
+lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
+lrmzero reconstruct mug.glb --out mug
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,14 +22,16 @@ from tyro.conf import Positional, arg
 from .errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
+Rung = Literal["smoke", "lite", "workstation", "paper"]
 
 
 def synthesize(
     seeds: Annotated[str, arg(metavar="A:B")],
     out: Path,
     format: Literal["glb", "npz", "shards"] = "glb",
-    views: int = 32,
-    size: int = 512,
+    preset: Rung = "paper",
+    views: int | None = None,
+    size: int | None = None,
     textures: str | None = None,
     workers: int = 1,
 ) -> None:
@@ -39,21 +41,25 @@ def synthesize(
         seeds: Range of seeds, A up to but not including B.
         out: Folder to write into. Objects and shards that exist are kept.
         format: One mesh per seed (glb, npz), or rendered training views in WebDataset tars (shards).
-        views: Views per object (shards only).
-        size: Image size in pixels (shards only).
+        preset: The rung whose objects and views to make.
+        views: Views per object, if not the preset's (shards only).
+        size: Image size in pixels, if not the preset's (shards only).
         textures: A folder of images or MatSynth-style materials to use instead of the procedural textures.
         workers: Processes (shards only).
     """
     from tqdm import tqdm
 
     from .files import write_json
-    from .zeroverse import ZeroverseConfig, synthesize_with_recipe
+    from .presets import preset as preset_of
+    from .zeroverse import synthesize_with_recipe
 
-    chosen, config = _seed_range(seeds), ZeroverseConfig(texture_folder=textures)
+    run, chosen = preset_of(preset), _seed_range(seeds)
+    config = replace(run.zeroverse, texture_folder=textures)
     if format == "shards":
-        from .data import ViewsConfig, write_shards
+        from .data import write_shards
 
-        print(write_shards(chosen, out, config, ViewsConfig(views=views, size=size), workers=workers))
+        posed = replace(run.views, views=views or run.views.views, size=size or run.views.size)
+        print(write_shards(chosen, out, config, posed, workers=workers))
         return
     recipes = out / "recipes"
     for seed in tqdm(chosen, unit="object", disable=None):
@@ -105,7 +111,7 @@ def render(
 
 def train(
     out: Path,
-    preset: Literal["smoke", "lite", "workstation", "paper"] = "lite",
+    preset: Rung = "lite",
     data: Path | None = None,
     minutes: float | None = None,
     device: Device = "auto",
@@ -121,8 +127,6 @@ def train(
         device: Where to train.
         seed: Seed of weights and batches.
     """
-    from dataclasses import replace
-
     from .data import LiveSource, ShardSource
     from .presets import preset as preset_of
     from .train import train as run_training
@@ -132,7 +136,9 @@ def train(
     source = ShardSource(data) if data else LiveSource(run.zeroverse, run.views, run.objects)
     sizes = [stage.size for stage in run.train.stages]
     if source.size < max(sizes):
-        raise InputError(f"{data} holds views of {source.size} pixels but {preset} trains at {max(sizes)}; synthesize them with --size.")
+        raise InputError(
+            f"{data} holds views of {source.size} pixels but {preset} trains at {max(sizes)}; synthesize them with --size."
+        )
     weights = run_training(run, out, source, stop_after=None if minutes is None else 60 * minutes, device=_device(device))
     print(weights)
 
@@ -168,7 +174,13 @@ def evaluate(
         raise InputError("--split names objects of a folder; give that folder with --objects.")
     found = find_objects(objects, _split_names(split)) if objects else None
     results = judge(
-        weights, found, protocol, size=size or int(read_about(weights)["size"]), out=out, baselines=baselines, device=_device(device)
+        weights,
+        found,
+        protocol,
+        size=size or int(read_about(weights)["size"]),
+        out=out,
+        baselines=baselines,
+        device=_device(device),
     )
     print(results_table(results.summary))
     print(out / "per_view.csv")
@@ -254,7 +266,9 @@ def _split_names(split: str | None) -> list[str] | None:
     value = read_json(file)
     for key in keys.split("."):
         if not isinstance(value, dict) or key not in value:
-            raise InputError(f"{file} has no {key!r} on the way to {keys}; it has {', '.join(value) if isinstance(value, dict) else 'a list'}.")
+            raise InputError(
+                f"{file} has no {key!r} on the way to {keys}; it has {', '.join(value) if isinstance(value, dict) else 'a list'}."
+            )
         value = value[key]
     return value
 

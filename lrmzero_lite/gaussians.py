@@ -35,7 +35,9 @@ class Gaussians:
         expected = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": ()}
         for field, tail in expected.items():
             if getattr(self, field).shape != lead + tail:
-                raise InputError(f"Gaussians: {field} has shape {tuple(getattr(self, field).shape)}, expected {tuple(lead + tail)}.")
+                raise InputError(
+                    f"Gaussians: {field} has shape {tuple(getattr(self, field).shape)}, expected {tuple(lead + tail)}."
+                )
         if self.sh.shape[:-2] != lead or self.sh.shape[-1] != 3 or self.sh.shape[-2] not in (1, 4, 9, 16):
             raise InputError(f"Gaussians: sh has shape {tuple(self.sh.shape)}, expected {tuple(lead)} + (1, 4, 9 or 16, 3).")
 
@@ -78,7 +80,9 @@ class Gaussians:
         if Path(path).suffix != ".ply":
             raise InputError(f"Cannot save Gaussians as {Path(path).name}; use .ply.")
         if self.means.ndim != 2:
-            raise InputError(f"Only one scene fits in a .ply, but means has shape {tuple(self.means.shape)}; save one of the batch.")
+            raise InputError(
+                f"Only one scene fits in a .ply, but means has shape {tuple(self.means.shape)}; save one of the batch."
+            )
         count, coefficients = len(self), self.sh.shape[-2]
         opacities = self.opacities.clamp(1e-6, 1 - 1e-6)
         columns = [
@@ -110,8 +114,11 @@ class Gaussians:
         count = next((int(line.split()[-1]) for line in lines if line.startswith("element vertex")), 0)
         if any(line.startswith("property") and line.split()[1] not in ("float", "float32") for line in lines):
             raise InputError(f"{path} holds properties that are not float32; export it as a plain 3DGS .ply.")
-        if len(body) != count * len(names) * 4:
-            raise InputError(f"{path} holds {len(body)} bytes of data but its header promises {count * len(names) * 4}; it is truncated.")
+        expected = count * len(names) * 4
+        if len(body) != expected:
+            raise InputError(
+                f"{path} holds {len(body)} bytes of data but its header promises {expected}; it is truncated."
+            )
         table = dict(zip(names, np.frombuffer(body, "<f4").reshape(count, len(names)).T, strict=True))
         try:
             pick = lambda *keys: torch.from_numpy(np.stack([table[k] for k in keys], axis=-1).copy())  # noqa: E731

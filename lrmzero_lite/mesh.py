@@ -53,9 +53,8 @@ class TexturedMesh:
         for field in ("vertices", "uvs", "normals"):
             bad = ~np.isfinite(getattr(self, field)).all(axis=1)
             if bad.any():
-                raise InputError(
-                    f"{self.name}: {field}[{int(bad.argmax())}] is not finite ({int(bad.sum())} such rows); repair the mesh and load it again."
-                )
+                where = f"{self.name}: {field}[{int(bad.argmax())}]"
+                raise InputError(f"{where} is not finite ({int(bad.sum())} such rows); repair the mesh and load it again.")
         if self.faces.min() < 0 or self.faces.max() >= count:
             raise InputError(f"{self.name}: a face names vertex {int(self.faces.max())} of {count}; the file is damaged.")
         if self.face_material.min() < 0 or self.face_material.max() >= len(self.textures):

@@ -64,7 +64,19 @@ def test_synthesize_render_reconstruct_evaluate(tmp_path, tiny_weights, capsys):
         main(["reconstruct", str(source), "--out", str(out), "--weights", tiny_weights])
         assert len(Gaussians.load(out / "gaussians.ply")) > 0
         assert "<canvas" in (out / "viewer.html").read_text()
-    main(["evaluate", "--weights", tiny_weights, "--objects", str(tmp_path / "objects"), "--protocol", "gso4", "--out", str(tmp_path / "eval")])
+    main(
+        [
+            "evaluate",
+            "--weights",
+            tiny_weights,
+            "--objects",
+            str(tmp_path / "objects"),
+            "--protocol",
+            "gso4",
+            "--out",
+            str(tmp_path / "eval"),
+        ]
+    )
     with open(tmp_path / "eval" / "per_view.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == "tiny"]
     assert len(rows) == 2 * 10 and all(float(row["psnr"]) > 0 for row in rows)

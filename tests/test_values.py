@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from lrmzero_lite import Cameras, Gaussians, InputError, PosedViews, TexturedMesh, gso_cameras, look_at, orbit_cameras, random_cameras
+from lrmzero_lite import (
+    Cameras,
+    Gaussians,
+    InputError,
+    PosedViews,
+    TexturedMesh,
+    gso_cameras,
+    look_at,
+    orbit_cameras,
+    random_cameras,
+)
 from lrmzero_lite.cameras import STRUCTURED_INPUTS
 from lrmzero_lite.files import atomic_path, read_json, write_json
 from lrmzero_lite.gaussians import merge
@@ -23,7 +33,7 @@ def test_gso_set_is_the_one_measured_on_public_renders():
     torch.testing.assert_close(position.norm(dim=-1), torch.full((64,), 2.7, dtype=torch.float64), atol=1e-5, rtol=0)
     elevation = torch.rad2deg(torch.asin(position[:, 2] / 2.7)).numpy()
     np.testing.assert_allclose(elevation, np.repeat([0, 20, 40, 60], 16), atol=1e-3)
-    azimuth = np.rad2deg(np.arctan2(position[:, 1], position[:, 0])) % 360
+    azimuth = np.rad2deg(np.arctan2(*position[:, [1, 0]].numpy().T)) % 360
     eight = list(STRUCTURED_INPUTS[8])
     np.testing.assert_allclose(azimuth[eight] % 360, [0, 90, 180, 270, 45, 135, 225, 315], atol=1e-3)
     np.testing.assert_allclose(elevation[eight], [0] * 4 + [40] * 4, atol=1e-3)
@@ -104,9 +114,12 @@ def test_gaussians_round_trip(tmp_path):
     g = torch.Generator().manual_seed(0)
     for coefficients in (1, 4, 16):
         scene = Gaussians(
-            torch.randn(9, 3, generator=g), torch.nn.functional.normalize(torch.randn(9, 4, generator=g), dim=-1),
-            torch.rand(9, 3, generator=g) + 0.01, torch.rand(9, generator=g) * 0.98 + 0.01, torch.randn(9, coefficients, 3, generator=g),
-        )  # fmt: skip
+            torch.randn(9, 3, generator=g),
+            torch.nn.functional.normalize(torch.randn(9, 4, generator=g), dim=-1),
+            torch.rand(9, 3, generator=g) + 0.01,
+            torch.rand(9, generator=g) * 0.98 + 0.01,
+            torch.randn(9, coefficients, 3, generator=g),
+        )
         scene.save(tmp_path / "scene.ply")
         again = Gaussians.load(tmp_path / "scene.ply")
         for field in ("means", "quats", "scales", "opacities", "sh"):

@@ -1,4 +1,7 @@
-"""The directives `{notebook-runs}` and `{notebook-versions}`: tables read from what the runner recorded in each .ipynb."""
+"""The directives `{notebook-runs}` and `{notebook-versions}`: tables read from what the runner recorded in each .ipynb.
+
+`{results-provenance} FOLDER` is one line on the run that wrote book/results/eval/FOLDER.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,22 @@ class NotebookVersions(_Table):
         return [[name, ", ".join(sorted(versions))] for name, versions in sorted(seen.items())]
 
 
+class ResultsProvenance(SphinxDirective):
+    """Run, commit, device, seed, seconds of an evaluation, read from its summary.json."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir, "results", "eval", self.arguments[0], "summary.json")
+        self.env.note_dependency(str(path))
+        record = json.loads(path.read_text())["provenance"]
+        text = (
+            f"run {record['config_hash']} · commit {record['commit'][:9]} · {record['device']} · "
+            f"seed {record['seed']} · {record['seconds']:.0f} s · {record['date']}"
+        )
+        return [nodes.paragraph("", text, classes=["provenance"])]
+
+
 def build_table(header: tuple[str, ...], rows: list[list[Any]]) -> nodes.table:
     """A docutils table; a cell is a string or an inline node."""
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
@@ -79,4 +98,5 @@ def _row(cells: list[Any]) -> nodes.row:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("notebook-runs", NotebookRuns)
     app.add_directive("notebook-versions", NotebookVersions)
+    app.add_directive("results-provenance", ResultsProvenance)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

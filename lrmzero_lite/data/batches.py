@@ -28,12 +28,20 @@ class SamplingConfig:
     targets: int = 4
     pool: int = 8  # first this many views are drawn, then inputs and targets from them, independently
     view_angle: float = 60.0  # a target lies within this angle of some input (degrees between normalised directions)
+    rig: int = 0  # how many of an object's first views form a rig (ViewsConfig.rig)
+    rig_share: float = 0.0  # share of objects whose inputs are that rig instead of random views (not in the paper)
 
 
 def draw_views(cameras: Cameras, config: SamplingConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Indices of input and target views. Targets beyond the view angle are replaced by ones within it."""
-    pool = rng.choice(len(cameras), size=min(config.pool, len(cameras)), replace=False)
-    inputs = rng.choice(pool, size=config.inputs, replace=False)
+    if rng.random() < config.rig_share:
+        inputs = np.arange(config.rig)
+        pool = np.concatenate(
+            [inputs, config.rig + rng.choice(len(cameras) - config.rig, config.pool - config.rig, replace=False)]
+        )
+    else:
+        pool = rng.choice(len(cameras), size=min(config.pool, len(cameras)), replace=False)
+        inputs = rng.choice(pool, size=config.inputs, replace=False)
     directions = torch.nn.functional.normalize(cameras.positions, dim=-1).numpy()
     nearest = (directions[pool] @ directions[inputs].T).max(axis=1)
     near = pool[nearest >= np.cos(np.radians(config.view_angle)) - 1e-6]  # inputs themselves always qualify
@@ -41,7 +49,15 @@ def draw_views(cameras: Cameras, config: SamplingConfig, rng: np.random.Generato
 
 
 def make_batch(
-    source: Source, step: int, *, seed: int, batch: int, size: int, sampling: SamplingConfig, first: int = 0, total: int | None = None
+    source: Source,
+    step: int,
+    *,
+    seed: int,
+    batch: int,
+    size: int,
+    sampling: SamplingConfig,
+    first: int = 0,
+    total: int | None = None,
 ) -> tuple[PosedViews, PosedViews]:
     """Inputs [batch, inputs] and targets [batch, targets] of step `step` at `size` x `size` pixels.
 

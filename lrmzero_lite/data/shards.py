@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..cameras import Cameras, random_cameras
+from ..cameras import Cameras, random_cameras, rig_cameras
 from ..errors import InputError
 from ..files import atomic_path, read_json, write_json
 from ..provenance import Provenance, plain_config
@@ -41,13 +41,19 @@ class ViewsConfig:
     size: int = 512
     radius: tuple[float, float] = (2.0, 3.0)
     supersample: int = 2
+    rig: int = 0  # the first so many views stand around the object like the structured test inputs (not in the paper)
 
 
 def zeroverse_views(seed: int, zeroverse: ZeroverseConfig, views: ViewsConfig) -> tuple[PosedViews, dict]:
     """Views of object `seed` from random cameras, and its recipe. A pure function of its arguments."""
     mesh, recipe = synthesize_with_recipe(seed, zeroverse)
     rng = np.random.default_rng([seed, CAMERA_STREAM])
-    cameras = random_cameras(views.views, views.size, rng, views.radius)
+    cameras = random_cameras(views.views - views.rig, views.size, rng, views.radius)
+    if views.rig:
+        around = rig_cameras(views.size, rng, views.rig)
+        cameras = Cameras(
+            torch.cat([around.viewmats, cameras.viewmats]), torch.cat([around.Ks, cameras.Ks]), views.size, views.size
+        )
     return render_mesh(mesh, cameras, supersample=views.supersample), asdict(recipe)
 
 

@@ -71,7 +71,9 @@ class GSLRM(nn.Module):
         if H % self.config.patch or W % self.config.patch:
             raise InputError(f"Images of {W}x{H} do not divide into patches of {self.config.patch}; resize them to a multiple.")
         if cameras.viewmats.shape[:2] != (B, V) or (cameras.width, cameras.height) != (W, H):
-            raise InputError(f"Cameras {tuple(cameras.viewmats.shape[:2])} of {cameras.width}x{cameras.height} do not fit the images.")
+            raise InputError(
+                f"Cameras {tuple(cameras.viewmats.shape[:2])} of {cameras.width}x{cameras.height} do not fit the images."
+            )
         origins, directions = cameras.rays()  # [B, V, 3], [B, V, H, W, 3]
         tokens = self.tokens(images, origins, directions)
         for block in self.blocks:

@@ -105,7 +105,7 @@ def _raster_face(f, faces, screen, nearest, hit, rows, columns):
     # Barycentric weights are affine on the screen: w = w0 + dx * x + dy * y
     b_dx, b_dy = (cy - ay) * scale, -(cx - ax) * scale
     c_dx, c_dy = -(by - ay) * scale, (bx - ax) * scale
-    a_dx, a_dy = -b_dx - c_dx, -b_dy - c_dy
+    a_dx = -b_dx - c_dx
     za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
     z_dx = a_dx * za + b_dx * zb + c_dx * zc
     for y in range(top, bottom + 1):

@@ -47,7 +47,10 @@ class _Splat(torch.autograd.Function):
                 )
                 if padded.shape[-1] > 3:
                     for tile in range(first, end):
-                        y, x = (tile // -(-width // kernels.TILE)) * kernels.TILE, (tile % -(-width // kernels.TILE)) * kernels.TILE
+                        y, x = (
+                            (tile // -(-width // kernels.TILE)) * kernels.TILE,
+                            (tile % -(-width // kernels.TILE)) * kernels.TILE,
+                        )
                         window = np.s_[y : y + kernels.TILE, x : x + kernels.TILE]
                         image[j][(*window, slice(d, d + 3))] = plane[window]
 

@@ -11,7 +11,17 @@ import numpy as np
 from numba import njit
 
 from .simd import (
-    FLAGS, any_greater, exp_coefficients, load, minimum, reciprocal, splat, store, total, where_greater, where_greater_equal,
+    FLAGS,
+    any_greater,
+    exp_coefficients,
+    load,
+    minimum,
+    reciprocal,
+    splat,
+    store,
+    total,
+    where_greater,
+    where_greater_equal,
 )  # fmt: skip
 
 ALPHA_MIN, ALPHA_MAX, STOP = np.float32(1 / 255), np.float32(0.999), np.float32(1e-4)

@@ -51,7 +51,13 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def train(
-    run: RunConfig, out: str | Path, source: Source, *, stop_after: float | None = None, device: str = "cpu", progress: bool = True
+    run: RunConfig,
+    out: str | Path,
+    source: Source,
+    *,
+    stop_after: float | None = None,
+    device: str = "cpu",
+    progress: bool = True,
 ) -> Path:
     """Train `run` on `source` and write weights.safetensors, metrics.csv, config.json and checkpoint.pt into `out`.
 
@@ -80,14 +86,23 @@ def train(
     if rank == 0:
         write_json(out / "config.json", {"run": asdict(run), "config_hash": identity})
     started, before = time.time(), seconds
-    provenance = Provenance.collect(asdict(run), seed=config.seed, seconds=0, device=device)  # now: the code may change while it runs
+    provenance = Provenance.collect(
+        asdict(run), seed=config.seed, seconds=0, device=device
+    )  # code may change later
     bar = tqdm(total=config.steps, initial=step, unit="step", disable=not progress or rank > 0, mininterval=2, smoothing=0.05)
 
     def batch_of(s: int) -> tuple[PosedViews, PosedViews]:
         stage, _ = config.at(s)
         share = stage.batch // world
         return make_batch(
-            source, s, seed=config.seed, batch=share, size=stage.size, sampling=config.sampling, first=rank * share, total=stage.batch
+            source,
+            s,
+            seed=config.seed,
+            batch=share,
+            size=stage.size,
+            sampling=config.sampling,
+            first=rank * share,
+            total=stage.batch,
         )
 
     with ThreadPoolExecutor(1) as loader:
@@ -136,7 +151,9 @@ def train(
     return weights
 
 
-def _forward(model: nn.Module, inputs: PosedViews, targets: PosedViews, config: TrainConfig, perceptual) -> tuple[Tensor, dict, Tensor]:
+def _forward(
+    model: nn.Module, inputs: PosedViews, targets: PosedViews, config: TrainConfig, perceptual
+) -> tuple[Tensor, dict, Tensor]:
     images = inputs.on_background()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         gaussians = model(images, inputs.cameras)

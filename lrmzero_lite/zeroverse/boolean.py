@@ -56,5 +56,7 @@ def _solid(part: Part, surface: np.ndarray):
     )
     solid = manifold3d.Manifold(mesh)
     if solid.status() != manifold3d.Error.NoError:
-        raise InputError(f"A body of {len(part.faces)} faces is not a closed solid ({solid.status().name}); only closed bodies can be cut.")
+        raise InputError(
+            f"A body of {len(part.faces)} faces is not a closed solid ({solid.status().name}); only closed bodies can be cut."
+        )
     return solid

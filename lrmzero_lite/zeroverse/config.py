@@ -15,7 +15,10 @@ class ZeroverseConfig:
 
     primitives: tuple[str, ...] = PRIMITIVES  # LRM-Zero §3.1
     count_weights: tuple[float, ...] = (5, 5, 5, 5, 5, 4, 3, 2, 1)  # P(n = 1..9), LRM-Zero App. D.1
-    half_axes: tuple[float, float] = (0.25, 1.25)  # per-axis scale; range not in the paper (code: 0.25 to 2.0 with wider placement)
+    half_axes: tuple[float, float] = (
+        0.25,
+        1.25,
+    )  # per-axis scale; not in the paper (code: 0.25 to 2.0, wider placement)
     center: float = 1.0  # centres uniform in [-center, center]^3, LRM-Zero App. D.1
     height_field_probability: float = 0.5  # per surface, LRM-Zero §3.2
     height_field_rate: float = 0.2  # maximum height as a share of the smallest full extent (code: heightRangeRate)

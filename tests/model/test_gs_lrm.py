@@ -166,5 +166,7 @@ def test_plain_attention_equals_the_fused_kernel():
     q, k, v = (torch.randn(2, 3, 20, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
     fused = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     torch.testing.assert_close(attention(q, k, v), fused)
-    for a, b in zip(torch.autograd.grad(attention(q, k, v).sum(), (q, k, v)), torch.autograd.grad(fused.sum(), (q, k, v)), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(attention(q, k, v).sum(), (q, k, v)), torch.autograd.grad(fused.sum(), (q, k, v)), strict=True
+    ):
         torch.testing.assert_close(a, b)

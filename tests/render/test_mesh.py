@@ -13,16 +13,16 @@ from lrmzero_lite.zeroverse import synthesize
 
 
 def test_front_face_of_a_cube_is_a_square_of_the_right_size_colour_and_depth(cube):
-    """Camera on +x at 2.7: the face x = 0.9 lies at depth 1.8 and covers 2 f 0.9 / 1.8 = f pixels a side."""
+    """Camera on +x at 3.6: the face x = 0.9 lies at depth 2.7 and covers 1.8 f / 2.7 pixels a side."""
     size = 128
-    cameras = look_at([[2.7, 0, 0]], size)
+    cameras = look_at([[3.6, 0, 0]], size)
     views = render_mesh(cube, cameras, supersample=4)
     focal = float(cameras.Ks[0, 0, 0])
-    assert float(views.alpha.sum()) == pytest.approx(focal**2, rel=5e-3)
+    assert float(views.alpha.sum()) == pytest.approx((1.8 * focal / 2.7) ** 2, rel=5e-3)
     middle = views.images[0, size // 2, size // 2]
     np.testing.assert_allclose(middle.numpy(), [1, 0, 0, 1], atol=1e-6)
     hit = views.depth[0] > 0
-    np.testing.assert_allclose(views.depth[0][hit].numpy(), 1.8, atol=1e-5)
+    np.testing.assert_allclose(views.depth[0][hit].numpy(), 2.7, atol=1e-5)
     np.testing.assert_allclose(views.normals[0][hit].numpy(), np.tile([1.0, 0, 0], (int(hit.sum()), 1)), atol=1e-6)
     corners = hit.nonzero().float()
     np.testing.assert_allclose((corners.min(0).values + corners.max(0).values + 1).numpy() / 2, size / 2, atol=0.51)
@@ -53,7 +53,7 @@ def test_texture_is_upright_and_not_mirrored(cube):
     mesh = replace(cube, textures=(texture, *cube.textures[1:]))
     image = render_mesh(mesh, look_at([[2.7, 0, 0]], 64)).images[0, ..., 0]
     # +x face: u along y, v along z; from +x, +y points right
-    assert image[24, 24] == 1 and image[24, 40] == 0 and image[40, 24] == 0 and image[40, 40] == 0
+    assert image[24, 24] > 0.999 and max(image[24, 40], image[40, 24], image[40, 40]) < 0.001
 
 
 def test_lambert_darkens_what_faces_away(cube):
@@ -145,5 +145,6 @@ def test_64_views_of_a_scanned_object_agree_with_embree(shared_data):
 
 
 def test_views_of_a_zeroverse_object_agree_with_embree():
-    psnr, iou = compare(synthesize(4), gso_cameras(128)[list(range(0, 64, 7))], samples=8)
+    """At 256 pixels its stripes are wider than a pixel, so that the two texture filters may be compared."""
+    psnr, iou = compare(synthesize(4), gso_cameras(256)[list(range(0, 64, 16))], samples=8)
     assert psnr >= 35 and iou >= 0.995

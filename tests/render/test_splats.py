@@ -9,8 +9,8 @@ import torch
 from lrmzero_lite import Cameras, Gaussians, look_at, orbit_cameras, random_cameras
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.render import render_splats
-from lrmzero_lite.render.splat_reference import project, rotation_matrices
 from lrmzero_lite.render.spherical import sh_basis
+from lrmzero_lite.render.splat_reference import project, rotation_matrices
 
 NAMES = ("means", "quats", "scales", "opacities", "colors")
 
@@ -31,14 +31,20 @@ def both(inputs, cameras, **options):
     """Outputs and input gradients of the compiled kernels (float32) and of the reference (float64)."""
     results = []
     for backend, dtype in (("cpu", torch.float32), ("torch", torch.float64)):
-        leaves = [x.to(dtype).requires_grad_() for x in inputs]
+        leaves = [x.detach().to(dtype, copy=True).requires_grad_() for x in inputs]
         image, alpha, _ = render_splats(
             *leaves, cameras.viewmats.to(dtype), cameras.Ks.to(dtype), cameras.width, cameras.height, backend=backend, **options
         )
         g = torch.Generator().manual_seed(7)
         weights = [torch.randn(x.shape, generator=g) for x in (image, alpha)]
         ((image * weights[0]).sum() + (alpha * weights[1]).sum()).backward()
-        results.append((image.detach().double(), alpha.detach().double(), [x.grad.double() for x in leaves]))
+        results.append(
+            (
+                image.detach().double(),
+                alpha.detach().double(),
+                [torch.zeros_like(x).double() if x.grad is None else x.grad.double() for x in leaves],
+            )
+        )
     return results
 
 
@@ -199,7 +205,11 @@ def test_reference_gradients_pass_gradcheck(rng):
 
 def test_empty_and_invisible_scenes():
     cameras = orbit_cameras(2, 16)
-    for inputs in (scene(0), [x.requires_grad_() for x in one(opacity=1e-4)], [x.requires_grad_() for x in one(mean=(50.0, 0, 0))]):
+    for inputs in (
+        scene(0),
+        [x.requires_grad_() for x in one(opacity=1e-4)],
+        [x.requires_grad_() for x in one(mean=(0, 0, 50.0))],
+    ):
         image, alpha, _ = render_splats(*inputs, cameras.viewmats, cameras.Ks, 16, 16)
         assert not image.any() and not alpha.any()
         if inputs[0].requires_grad:
@@ -232,7 +242,9 @@ def test_wrong_options_are_named():
 
 def test_rotation_matrices_turn_the_axes():
     quarter = torch.tensor([[math.cos(math.pi / 4), 0, 0, math.sin(math.pi / 4)]]) * 3  # about z, any length
-    torch.testing.assert_close(rotation_matrices(quarter)[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        rotation_matrices(quarter)[0] @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]), atol=1e-6, rtol=0
+    )
 
 
 def test_camera_of_the_wrong_kind():
@@ -248,6 +260,12 @@ def test_depth_order_matches_position(rng):
         cameras = look_at([position], 17)
         near, far = torch.tensor(position * 0.2).float(), torch.tensor(position * -0.2).float()
         means = torch.stack([far, near])
-        inputs = [means, torch.tensor([[1.0, 0, 0, 0]] * 2), torch.full((2, 3), 0.2), torch.tensor([0.99, 0.99]), torch.eye(3)[:2]]
+        inputs = [
+            means,
+            torch.tensor([[1.0, 0, 0, 0]] * 2),
+            torch.full((2, 3), 0.2),
+            torch.tensor([0.99, 0.99]),
+            torch.eye(3)[:2],
+        ]
         image = render_splats(*inputs, cameras.viewmats, cameras.Ks, 17, 17)[0]
         assert image[0, 8, 8, 1] > 0.9

@@ -103,7 +103,9 @@ def test_point_error_measures_a_known_shift(cube):
     inputs = stack_views([render_mesh(cube, look_at([[2.7, 0, 0]], 16))])
     points = surface_points(inputs).reshape(1, -1, 3)
     filler = torch.zeros(1, points.shape[1], 3)
-    shifted = Gaussians.from_rgb(points + torch.tensor([0.0, 0.3, 0.4]), torch.ones(1, points.shape[1], 4), filler + 0.1, filler[..., 0], filler)
+    shifted = Gaussians.from_rgb(
+        points + torch.tensor([0.0, 0.3, 0.4]), torch.ones(1, points.shape[1], 4), filler + 0.1, filler[..., 0], filler
+    )
     assert float(point_error(shifted, inputs)) == pytest.approx(0.5, abs=1e-5)
 
 

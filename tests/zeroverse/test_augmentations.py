@@ -49,7 +49,9 @@ def test_random_cuts_of_bumpy_bodies_stay_closed_and_conserve_volume(rng):
         kind = str(rng.choice(PRIMITIVES))
         heights = [height_field(0.2, rng) if rng.random() < 0.5 else None for _ in range(template(kind, 12).surfaces)]
         part = make_primitive(kind, 12, rng.uniform(0.5, 1.0, 3), heights)
-        tool = cutter(str(rng.choice(PRIMITIVES[:4])), 12, 0.5, random_rotation(rng), part.vertices[rng.integers(len(part.vertices))])
+        tool = cutter(
+            str(rng.choice(PRIMITIVES[:4])), 12, 0.5, random_rotation(rng), part.vertices[rng.integers(len(part.vertices))]
+        )
         left = subtract(part, tool)
         if left is None:
             continue

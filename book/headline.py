@@ -1,0 +1,74 @@
+"""The results table of the README and of the intro, made from the files that evaluation runs wrote.
+
+python book/headline.py           print it
+python book/headline.py --write   put it between the markers of README.md (a test holds the two equal)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+BOOK = Path(__file__).resolve().parent
+README = BOOK.parent / "README.md"
+RUNS = {  # folder below book/results/eval -> test set, table of the paper and its row (LRM-Zero, 256 px)
+    "lite-64_gso_gso4": ("GSO, 4 input views", "7", "GSO"),
+    "lite-64_abo_gso4": ("ABO-like, 4 input views", "7", "ABO"),
+    "lite-64_gso_gso8": ("GSO, 8 input views", "1", "GSO"),
+    "lite-64_zeroverse_gso4": ("Zeroverse test seeds, 4 input views", "", ""),
+}
+BASELINES = {
+    "white": "white image",
+    "mean_input": "mean of inputs",
+    "nearest_input": "nearest input",
+    "visual_hull": "visual hull",
+}
+MARKERS = "<!-- results -->\n", "<!-- end of results -->"
+
+
+def cell(value: dict) -> str:
+    return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def paper_psnr(table: str, test_set: str) -> str:
+    if not table:
+        return "–"
+    rows = json.loads((BOOK / "results" / "paper.json").read_text())["tables"][table]["rows"]
+    row = next(r for r in rows if r["method"] == "LRM-Zero" and r["resolution"] == 256)
+    return f"{row['cells'][test_set]['psnr']:.2f}"
+
+
+def headline() -> str:
+    """Markdown: one row per test set, PSNR in dB with 95 % bootstrap intervals over objects."""
+    lines = [
+        "| test set | objects | ours (`lite-64`, 64 px) | best trivial baseline | the paper, full scale, 256 px |",
+        "|---|---|---|---|---|",
+    ]
+    for folder, (title, table, test_set) in RUNS.items():
+        path = BOOK / "results" / "eval" / folder / "summary.json"
+        if not path.exists():
+            continue
+        summary = json.loads(path.read_text())
+        methods = summary["methods"]
+        best = max(BASELINES, key=lambda name: methods[name]["psnr"]["mean"])
+        lines.append(
+            f"| {title} | {summary['objects']} | {cell(methods[summary['method']]['psnr'])} "
+            f"| {cell(methods[best]['psnr'])} ({BASELINES[best]}) | {paper_psnr(table, test_set)} |"
+        )
+    lines += ["", "PSNR in dB on views that were not given; in brackets 95 % bootstrap intervals over objects."]
+    return "\n".join(lines) + "\n"
+
+
+def with_headline(text: str) -> str:
+    """`text` with the table between its markers."""
+    start, end = (re.escape(m) for m in MARKERS)
+    return re.sub(f"({start}).*?({end})", lambda m: m[1] + headline() + m[2], text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        README.write_text(with_headline(README.read_text()))
+    else:
+        print(headline())
