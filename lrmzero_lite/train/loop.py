@@ -82,9 +82,9 @@ def train(
         step, skipped, seconds, objects = (state[k] for k in ("step", "skipped", "seconds", "objects"))
     parallel = nn.parallel.DistributedDataParallel(model) if world > 1 else model
     perceptual = _perceptual(config, device)
-    log = _Log(out, step) if rank == 0 else None
     if rank == 0:
         write_json(out / "config.json", {"run": asdict(run), "config_hash": identity})
+    log = _Log(out, step) if rank == 0 else None
     started, before = time.time(), seconds
     provenance = Provenance.collect(
         asdict(run), seed=config.seed, seconds=0, device=device

@@ -1,0 +1,100 @@
+"""The perceptual loss: its formula on a small network of the same layout, its download from a local server."""
+
+import hashlib
+import http.server
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+
+from lrmzero_lite.train import perceptual
+from lrmzero_lite.train.perceptual import PerceptualLoss, load_perceptual
+
+SMALL = ((4, 4), (5, 5), (6, 6, 6, 6), (7, 7, 7, 7), (8, 8))
+
+
+@pytest.fixture
+def small_vgg(monkeypatch):
+    monkeypatch.setattr(perceptual, "CHANNELS", SMALL)
+
+
+@pytest.fixture
+def matconvnet_file(tmp_path, rng, small_vgg):
+    """A file as MatConvNet writes it: a cell array of layers, convolutions stored [height, width, in, out]."""
+    sizes = [3] + [c for block in SMALL for c in block]
+    layers = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        weights = np.empty((1, 2), object)
+        weights[0, 0] = rng.normal(size=(3, 3, a, b)).astype(np.float32) / np.sqrt(9 * a)
+        weights[0, 1] = rng.normal(size=(1, b)).astype(np.float32) * 0.1
+        layers += [{"type": "conv", "name": "conv", "weights": weights}, {"type": "relu", "name": "relu", "weights": np.empty((1, 0))}]
+    cells = np.empty((1, len(layers)), object)
+    cells[0] = layers
+    folder = tmp_path / "host"
+    folder.mkdir()
+    savemat(folder / "vgg.mat", {"layers": cells})
+    return folder / "vgg.mat"
+
+
+@pytest.fixture
+def server(matconvnet_file):
+    handler = lambda *args: http.server.SimpleHTTPRequestHandler(*args, directory=str(matconvnet_file.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{service.server_port}/vgg.mat"
+        service.shutdown()
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_download_fills_the_network_and_is_cached(server, matconvnet_file, tmp_path):
+    cache = tmp_path / "cache"
+    loss = load_perceptual(url=server, md5=md5(matconvnet_file), cache=cache)
+    assert [p.name for p in cache.iterdir()] == ["vgg.mat"]
+    a, b = torch.rand(2, 2, 64, 64, 3)
+    assert loss(a, a) == 0 and loss(a, b) > 0
+    matconvnet_file.unlink()  # the second time it comes from the cache
+    again = load_perceptual(url=server, md5=md5(cache / "vgg.mat"), cache=cache)
+    assert torch.equal(loss(a, b), again(a, b))
+
+
+def test_loss_is_the_published_sum(server, matconvnet_file, tmp_path):
+    """Mean L1 of the images times 255 and of five post-ReLU maps with the published weights, average pooling, over 255."""
+    loss = load_perceptual(url=server, md5=md5(matconvnet_file), cache=tmp_path / "cache")
+    pair = torch.rand(2, 1, 64, 64, 3)
+    mean = torch.tensor([123.68, 116.779, 103.939])
+    expected = (pair[0] - pair[1]).abs().mean() * 255
+    features = (255 * pair[:, 0] - mean).permute(0, 3, 1, 2)
+    index, weights = 0, (1 / 2.6, 1 / 4.8, 1 / 3.7, 1 / 5.6, 10 / 1.5)
+    for block, depth in enumerate((2, 2, 4, 4, 2)):
+        if block:
+            features = torch.nn.functional.avg_pool2d(features, 2)
+        for layer in range(depth):
+            convolution = loss.convolutions[index]
+            features = torch.relu(torch.nn.functional.conv2d(features, convolution.weight, convolution.bias, padding=1))
+            index += 1
+            if layer == 1:  # relu1_2, 2_2, 3_2, 4_2, 5_2
+                expected = expected + weights[block] * (features[0] - features[1]).abs().mean()
+    torch.testing.assert_close(loss(pair[0], pair[1]), expected / 255)
+
+
+def test_gradient_reaches_the_image_only(small_vgg):
+    loss = PerceptualLoss()
+    image = torch.rand(1, 32, 32, 3, requires_grad=True)
+    loss(image, torch.rand(1, 32, 32, 3)).backward()
+    assert image.grad.abs().sum() > 0 and all(p.grad is None for p in loss.parameters())
+
+
+@pytest.mark.parametrize("broken", ["checksum", "missing", "no server"])
+def test_without_weights_one_line_is_said(broken, server, matconvnet_file, tmp_path, capsys):
+    digest = md5(matconvnet_file)
+    url = {"checksum": server, "missing": server.replace("vgg.mat", "other.mat"), "no server": "http://127.0.0.1:9/vgg.mat"}[broken]
+    loss = load_perceptual(url=url, md5="0" * 32 if broken == "checksum" else digest, cache=tmp_path / "cache")
+    assert loss is None
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("Perceptual loss off")
+    assert not any((tmp_path / "cache").glob("*")) if (tmp_path / "cache").exists() else True
