@@ -1,7 +1,7 @@
 """Run the text notebooks: notebooks/NAME.md -> notebooks/NAME.ipynb with outputs.
 
-A notebook is skipped while its text, the package's code and book/results are what they were when its outputs were made.
-Running one again that gives the same outputs leaves its file as it is, byte for byte, recorded times included.
+A notebook is skipped while its text, the package's code and book/results are what they were when it last ran on this
+machine (a fresh clone has run none: its committed outputs were made elsewhere). Running one again that gives the same outputs leaves its file as it is, byte for byte, recorded times included.
 
     python book/run_notebooks.py                     all that are stale
     python book/run_notebooks.py 01_quickstart -f    this one, stale or not
@@ -59,14 +59,19 @@ def main(argv: list[str] | None = None) -> int:
     for source in sources(arguments.names):
         target = folder / f"{source.stem}.ipynb"
         stamp = source_hash(source)
+        here = ROOT / ".cache" / "notebooks" / source.stem
         stale = recorded_hash(target) != stamp
+        current = not stale and here.exists() and here.read_text() == stamp
         if arguments.check:
             print(f"{source.stem}: {'stale' if stale else 'up to date'}")
             failed += stale
-        elif stale or arguments.force or overrides or smoke:
+        elif not current or arguments.force or overrides or smoke:
             try:
                 print(f"{source.stem}: running", flush=True)
                 changed = save(execute(source, overrides, stamp), target)
+                if folder == NOTEBOOKS:
+                    here.parent.mkdir(parents=True, exist_ok=True)
+                    here.write_text(stamp)
                 print(f"{source.stem}: {'wrote' if changed else 'same outputs, kept'} {target.relative_to(ROOT)}", flush=True)
             except NotebookError as error:
                 print(f"{source.stem}: {error}", file=sys.stderr)

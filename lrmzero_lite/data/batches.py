@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +19,7 @@ class Source(Protocol):
     """Rendered objects by index: `ShardSource` or `LiveSource`."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> PosedViews: ...
+    def select(self, index: int, choose: Callable[[Cameras], Sequence[int]]) -> PosedViews: ...
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ def make_batch(
     if len(source) == 0:
         raise InputError("The training source holds no objects; synthesize some first.")
     chosen = np.random.default_rng([seed, step]).integers(len(source), size=total or batch)[first : first + batch]
-    pairs = []
+    objects = []
     for offset, index in enumerate(chosen):
-        views = source[int(index)]
-        inputs, targets = draw_views(views.cameras, sampling, np.random.default_rng([seed, step, first + offset]))
-        pairs.append((views[inputs].resized(size), views[targets].resized(size)))
-    return stack_views([p[0] for p in pairs]), stack_views([p[1] for p in pairs])
+        draw = partial(draw_views, config=sampling, rng=np.random.default_rng([seed, step, first + offset]))
+        objects.append(source.select(int(index), lambda cameras, draw=draw: np.concatenate(draw(cameras))))
+    views = stack_views(objects).resized(size)
+    return views[: sampling.inputs], views[sampling.inputs :]
 
 
 def stack_views(items: list[PosedViews]) -> PosedViews:

@@ -12,6 +12,7 @@ import io
 import json
 import tarfile
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -44,9 +45,11 @@ class ViewsConfig:
     rig: int = 0  # the first so many views stand around the object like the structured test inputs (not in the paper)
 
 
-def zeroverse_views(seed: int, zeroverse: ZeroverseConfig, views: ViewsConfig) -> tuple[PosedViews, dict]:
-    """Views of object `seed` from random cameras, and its recipe. A pure function of its arguments."""
-    mesh, recipe = synthesize_with_recipe(seed, zeroverse)
+Choice = Callable[[Cameras], Sequence[int]]  # which of an object's views are wanted, given all its cameras
+
+
+def zeroverse_cameras(seed: int, views: ViewsConfig) -> Cameras:
+    """The training cameras of object `seed`."""
     rng = np.random.default_rng([seed, CAMERA_STREAM])
     cameras = random_cameras(views.views - views.rig, views.size, rng, views.radius)
     if views.rig:
@@ -54,6 +57,17 @@ def zeroverse_views(seed: int, zeroverse: ZeroverseConfig, views: ViewsConfig) -
         cameras = Cameras(
             torch.cat([around.viewmats, cameras.viewmats]), torch.cat([around.Ks, cameras.Ks]), views.size, views.size
         )
+    return cameras
+
+
+def zeroverse_views(
+    seed: int, zeroverse: ZeroverseConfig, views: ViewsConfig, choose: Choice | None = None
+) -> tuple[PosedViews, dict]:
+    """Views of object `seed` from its training cameras, and its recipe. A pure function of its arguments."""
+    cameras = zeroverse_cameras(seed, views)
+    if choose is not None:
+        cameras = cameras[choose(cameras)]
+    mesh, recipe = synthesize_with_recipe(seed, zeroverse)
     return render_mesh(mesh, cameras, supersample=views.supersample), asdict(recipe)
 
 
@@ -120,12 +134,18 @@ class ShardSource:
         return len(self._members)
 
     def __getitem__(self, index: int) -> PosedViews:
+        return self.select(index, lambda cameras: range(len(cameras)))
+
+    def select(self, index: int, choose: Choice) -> PosedViews:
+        """The views that `choose` picks of object `index`; only they are read."""
         shard, offsets = self._members[index]
         read = lambda kind: _npy_at(self._maps[shard], offsets[f"{kind}.npy"])  # noqa: E731
-        rgba, depth = read("rgba"), read("depth")
         tensor = lambda x: torch.from_numpy(np.array(x, np.float32))  # noqa: E731
+        rgba = read("rgba")
         cameras = Cameras(tensor(read("viewmats")), tensor(read("Ks")), rgba.shape[2], rgba.shape[1])
-        return PosedViews(tensor(rgba) / 255, cameras, tensor(depth))
+        picked = list(choose(cameras))
+        images = torch.from_numpy(rgba[picked] * np.float32(1 / 255))
+        return PosedViews(images, cameras[picked], tensor(read("depth")[picked]))
 
 
 class LiveSource:
@@ -139,6 +159,10 @@ class LiveSource:
 
     def __getitem__(self, index: int) -> PosedViews:
         return zeroverse_views(self.first_seed + index, self.zeroverse, self.views)[0]
+
+    def select(self, index: int, choose: Choice) -> PosedViews:
+        """The views that `choose` picks of object `index`; only they are rendered."""
+        return zeroverse_views(self.first_seed + index, self.zeroverse, self.views, choose)[0]
 
 
 def _shard_path(out: Path, block: range) -> Path:
