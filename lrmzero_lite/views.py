@@ -142,5 +142,9 @@ def to_uint8(image: Tensor) -> np.ndarray:
 
 def _pool(x: Tensor, size: int) -> Tensor:
     """Box filter [..., H, W, C] to [..., size, size, C]; H and W are multiples of size."""
-    height, width, channels = x.shape[-3:]
-    return x.reshape(*x.shape[:-3], size, height // size, size, width // size, channels).mean(dim=(-4, -2))
+    rows, columns = x.shape[-3] // size, x.shape[-2] // size
+    total = torch.zeros((*x.shape[:-3], size, size, x.shape[-1]), dtype=x.dtype, device=x.device)
+    for i in range(rows):  # strided additions: several times faster than a mean over the split axes
+        for j in range(columns):
+            total += x[..., i::rows, j::columns, :]
+    return total / (rows * columns)

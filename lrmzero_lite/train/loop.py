@@ -86,9 +86,7 @@ def train(
         write_json(out / "config.json", {"run": asdict(run), "config_hash": identity})
     log = _Log(out, step) if rank == 0 else None
     started, before = time.time(), seconds
-    provenance = Provenance.collect(
-        asdict(run), seed=config.seed, seconds=0, device=device
-    )  # code may change later
+    provenance = Provenance.collect(asdict(run), seed=config.seed, seconds=0, device=device)  # code may change later
     bar = tqdm(total=config.steps, initial=step, unit="step", disable=not progress or rank > 0, mininterval=2, smoothing=0.05)
 
     def batch_of(s: int) -> tuple[PosedViews, PosedViews]:
@@ -114,7 +112,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(stage, local)
             use_perceptual = perceptual if step >= config.perceptual_start else None
-            loss, parts, used = _forward(parallel, inputs, targets, config, use_perceptual)
+            loss, parts, used = _forward(parallel, inputs, targets, config, use_perceptual, stage.point_only)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             if torch.isfinite(loss.detach()) and norm <= config.skip_factor * config.clip_norm:  # NaN fails the comparison
@@ -133,7 +131,9 @@ def train(
                 if validate:
                     row |= _validate(model, stage.size, config.validation_objects, run.zeroverse)
                 log.write(row)
-                bar.set_postfix(psnr=f"{row['psnr']:.2f}", point=f"{row['point']:.3f}", val=f"{log.val_psnr:.2f}", refresh=False)
+                bar.set_postfix(
+                    psnr=f"{row.get('psnr', math.nan):.2f}", point=f"{row['point']:.3f}", val=f"{log.val_psnr:.2f}", refresh=False
+                )
             if rank == 0 and (last or step % config.save_every == 0):
                 counters = {"step": step, "skipped": skipped, "seconds": seconds, "objects": objects, "config_hash": identity}
                 save_checkpoint(out, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **counters})
@@ -152,12 +152,12 @@ def train(
 
 
 def _forward(
-    model: nn.Module, inputs: PosedViews, targets: PosedViews, config: TrainConfig, perceptual
+    model: nn.Module, inputs: PosedViews, targets: PosedViews, config: TrainConfig, perceptual, point_only: bool
 ) -> tuple[Tensor, dict, Tensor]:
     images = inputs.on_background()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         gaussians = model(images, inputs.cameras)
-    loss, parts = training_loss(gaussians, inputs, targets, config, perceptual)
+    loss, parts = training_loss(gaussians, inputs, targets, config, perceptual, point_only)
     return loss, parts, (gaussians.opacities.detach() > 0.01).float().mean()
 
 

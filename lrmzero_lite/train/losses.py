@@ -14,12 +14,21 @@ from .config import TrainConfig
 
 
 def training_loss(
-    gaussians: Gaussians, inputs: PosedViews, targets: PosedViews, config: TrainConfig, perceptual: Callable | None = None
+    gaussians: Gaussians,
+    inputs: PosedViews,
+    targets: PosedViews,
+    config: TrainConfig,
+    perceptual: Callable | None = None,
+    point_only: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and its parts: mse, perceptual, point (L1 distance in scene units), alpha, and psnr.
 
     `inputs` [B, V] gave the Gaussians (N = V H W, one per pixel); `targets` [B, T] supervise them on white.
+    With `point_only` the loss is the point error alone and nothing is rendered.
     """
+    if point_only:
+        point = point_error(gaussians, inputs)
+        return point, {"point": point.detach()}
     images, alphas, _ = render_splats(gaussians, targets.cameras, background=1.0)
     truth = targets.on_background()
     error = (images - truth).square()
