@@ -1,7 +1,8 @@
 """Run the text notebooks: notebooks/NAME.md -> notebooks/NAME.ipynb with outputs.
 
 A notebook is skipped while its text, the package's code and book/results are what they were when it last ran on this
-machine (a fresh clone has run none: its committed outputs were made elsewhere). Running one again that gives the same outputs leaves its file as it is, byte for byte, recorded times included.
+machine (a fresh clone has run none: its committed outputs were made elsewhere). Running one again that gives the same
+outputs leaves its file as it is, byte for byte, recorded times included.
 
     python book/run_notebooks.py                     all that are stale
     python book/run_notebooks.py 01_quickstart -f    this one, stale or not

@@ -81,7 +81,7 @@ def _our_cell(summary: dict[str, Any], content: dict[str, Any], row: dict[str, A
     for name in SETS[test_set]:
         if name in summary["sets"]:
             entry = summary["sets"][name][summary["method"]]
-            values = [_interval(entry["psnr"], 2), *(_number(entry[m], 3) for m in ("ssim", "lpips"))]
+            values = [_interval(entry["psnr"], 2), *(_number(entry[m], 3, ABSENT) for m in ("ssim", "lpips"))]
             rung = f"{summary['method']}, {summary['size']} px, {entry['objects']} objects of {name}"
             texts.append(f"{' / '.join(values)} ({rung})")
     return "<br>".join(texts) or None

@@ -56,8 +56,8 @@ def synthesize_with_recipe(seed: int, config: ZeroverseConfig | None = None) -> 
         part, bumpy = _primitive(kind, shape, bumps, config)
         parts.append(part)
         fields += bumpy
-    parts = _normalize(parts)
-    looks = [[_texture(paint, config) for _ in range(int(part.surface.max()) + 1)] for part in parts]
+    parts = normalize_parts(parts)
+    looks = [[draw_texture(paint, config) for _ in range(int(part.surface.max()) + 1)] for part in parts]
     surfaces = sum(len(look) for look in looks)
 
     draw, augmentation, kind = augment.random(), "none", ""
@@ -69,7 +69,7 @@ def synthesize_with_recipe(seed: int, config: ZeroverseConfig | None = None) -> 
         part, kind = _wire(parts, augment, config)
         parts, looks = [*parts, part], [*looks, [looks[i := augment.integers(len(looks))][augment.integers(len(looks[i]))]]]
     recipe = Recipe(kinds, fields, surfaces, augmentation, kind)
-    return _assemble(_normalize(parts), looks, f"zeroverse_{seed:08d}"), recipe
+    return assemble(normalize_parts(parts), looks, f"zeroverse_{seed:08d}"), recipe
 
 
 def _primitive(kind: str, shape: np.random.Generator, bumps: np.random.Generator, config: ZeroverseConfig) -> tuple[Part, int]:
@@ -108,21 +108,24 @@ def _random_vertex(parts: list[Part], rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([p.vertices for p in parts])[index]
 
 
-def _texture(rng: np.random.Generator, config: ZeroverseConfig) -> np.ndarray:
+def draw_texture(rng: np.random.Generator, config: ZeroverseConfig) -> np.ndarray:
+    """The texture of one surface, [size, size, 3] uint8: from the folder if there is one, else a recoloured one of the bank."""
     if config.texture_folder is not None:
         files = find_textures(config.texture_folder)
         return folder_texture(files[rng.integers(len(files))], config.texture_size)
     return recolored(bank_texture(int(rng.integers(config.texture_bank)), config.texture_size), rng)
 
 
-def _normalize(parts: list[Part]) -> list[Part]:
+def normalize_parts(parts: list[Part]) -> list[Part]:
+    """Move and scale the parts together: bounding box centred, longest side 1.8."""
     low = np.min([p.vertices.min(axis=0) for p in parts], axis=0)
     high = np.max([p.vertices.max(axis=0) for p in parts], axis=0)
     scale = OBJECT_SIZE / (high - low).max()
     return [p.transformed(np.eye(3) * scale, -scale * (low + high) / 2) for p in parts]
 
 
-def _assemble(parts: list[Part], looks: list, name: str) -> TexturedMesh:
+def assemble(parts: list[Part], looks: list, name: str) -> TexturedMesh:
+    """One mesh of several parts; `looks[i][k]` is the texture of surface k of part i."""
     offsets = np.cumsum([0] + [len(p.vertices) for p in parts])
     textures: list[np.ndarray] = []
     material = []

@@ -96,7 +96,7 @@ def test_our_cells_come_from_the_file(summary):
     filled = [row for row in rows if row[-1] != "not run"]
     assert len(filled) == 1  # one protocol, one test set, the row of the same training and the nearest resolution
     assert filled[0][:4] == ["GSO", "LRM-Zero", "Zeroverse", "256"]
-    assert filled[0][-1] == "21.25 [20.50, 22.00] / 0.801 / not run (lite-64, 64 px, 24 objects of gso)"
+    assert filled[0][-1] == "21.25 [20.50, 22.00] / 0.801 / – (lite-64, 64 px, 24 objects of gso)"
     assert all(row[-1] == "not run" for row in cells(comparison_table("7", [summary("other", psnr=9.0)])))
 
 

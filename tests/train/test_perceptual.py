@@ -29,7 +29,8 @@ def matconvnet_file(tmp_path, rng, small_vgg):
         weights = np.empty((1, 2), object)
         weights[0, 0] = rng.normal(size=(3, 3, a, b)).astype(np.float32) / np.sqrt(9 * a)
         weights[0, 1] = rng.normal(size=(1, b)).astype(np.float32) * 0.1
-        layers += [{"type": "conv", "name": "conv", "weights": weights}, {"type": "relu", "name": "relu", "weights": np.empty((1, 0))}]
+        layers.append({"type": "conv", "name": "conv", "weights": weights})
+        layers.append({"type": "relu", "name": "relu", "weights": np.empty((1, 0))})
     cells = np.empty((1, len(layers)), object)
     cells[0] = layers
     folder = tmp_path / "host"
