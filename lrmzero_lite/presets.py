@@ -31,7 +31,11 @@ WORKSTATION = RunConfig(
     model=ModelConfig(width=512, layers=12, heads=8),
     views=ViewsConfig(views=16, size=256),
     train=TrainConfig(
-        stages=(Stage(128, 20_000, 64, 4e-4, 1000), Stage(256, 20_000, 32, 2e-4, 500)),
+        stages=(
+            Stage(128, 1000, 64, 4e-4, 500, point_only=True),
+            Stage(128, 20_000, 64, 4e-4, 1000),
+            Stage(256, 20_000, 32, 2e-4, 500),
+        ),
         point_weight=0.05,
         alpha_weight=0.5,
         checkpointing=False,

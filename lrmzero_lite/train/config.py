@@ -17,7 +17,7 @@ class Stage:
     batch: int  # objects per step, over all processes
     lr: float
     warmup: int
-    point_only: bool = False  # geometry first: the point loss alone, nothing is rendered (not in the paper)
+    point_only: bool = False  # the point loss alone, nothing is rendered (not in the paper; FaceLift: first 1000 steps)
 
     def __post_init__(self) -> None:
         if min(self.size, self.steps, self.batch) < 1 or not 0 <= self.warmup <= self.steps:

@@ -210,3 +210,23 @@ def test_configurations_name_what_is_wrong():
     with pytest.raises(InputError, match="'huge'"):
         preset("huge")
     assert math.isclose(sum(PAPER.zeroverse.count_weights), 35)
+
+
+def test_a_point_only_stage_renders_nothing(tmp_path, source, monkeypatch):
+    from lrmzero_lite.train import losses
+
+    monkeypatch.setattr(losses, "render_splats", lambda *args, **kwargs: pytest.fail("rendered"))
+    stages = (Stage(16, 3, 2, 1e-3, 1, point_only=True),)
+    run = replace(SMOKE, train=replace(SMOKE.train, stages=stages, validate_every=1000))
+    monkeypatch.setattr("lrmzero_lite.train.loop._validate", lambda *args: {})
+    train(run, tmp_path, source, progress=False)
+    assert [row["loss"] for row in read_metrics(tmp_path)] == [row["point"] for row in read_metrics(tmp_path)]
+
+
+def test_rig_inputs_are_the_first_views(rng):
+    config = SamplingConfig(rig=4, rig_share=1.0)
+    cameras = random_cameras(12, 8, rng)
+    inputs, _ = draw_views(cameras, config, rng)
+    assert inputs.tolist() == [0, 1, 2, 3]
+    shares = [draw_views(cameras, replace(config, rig_share=0.5), rng)[0].tolist() == [0, 1, 2, 3] for _ in range(400)]
+    assert 0.4 < np.mean(shares) < 0.6
