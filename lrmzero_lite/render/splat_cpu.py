@@ -14,58 +14,50 @@ class _Splat(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, colors, viewmats, Ks, width, height, near, far, eps2d, antialiased):
-        from . import splat_kernels as kernels
+        from . import splat_composite, splat_project
 
         batch, cameras, channels = len(means), viewmats.shape[1], colors.shape[-1]
         inputs = [np.ascontiguousarray(x.detach().numpy(), np.float32) for x in (means, quats, scales, opacities)]
         mats, Ks = np.ascontiguousarray(viewmats.detach().numpy(), np.float64), Ks.detach().numpy().astype(np.float64)
         padded = _padded(colors.detach())
         jobs = batch * cameras
-        image = np.empty((jobs, height, width, padded.shape[-1]), np.float32)
+        groups = padded.shape[-1] // 3
+        image = np.empty((jobs, groups, height, width, 3), np.float32)
         alpha, final = np.empty((2, jobs, height, width), np.float32)
         last = np.empty((jobs, height, width), np.int32)
         prepared: list = [None] * jobs
 
         def job(j: int) -> None:
             b, c = divmod(j, cameras)
-            prepared[j] = kernels.prepare(
+            prepared[j] = splat_project.prepare(
                 *(x[b] for x in inputs), mats[b, c], Ks[b, c], width, height, near, far, eps2d, antialiased
             )
 
-        tiles = -(-width // kernels.TILE) * -(-height // kernels.TILE)
+        tiles = -(-width // splat_project.TILE) * -(-height // splat_project.TILE)
         parts = min(tiles, max(1, -(-torch.get_num_threads() * 2 // jobs)))  # few images: share their tiles
 
         def composite(task: int) -> None:
             j, part = divmod(task, parts)
             ids, records, boxes, starts, lists = prepared[j]
             first, end = part * tiles // parts, (part + 1) * tiles // parts
-            for d in range(0, padded.shape[-1], 3):
-                plane = np.empty((height, width, 3), np.float32) if padded.shape[-1] > 3 else image[j]
-                seen = np.ascontiguousarray(_scene(padded, j, cameras)[ids, d : d + 3])
-                kernels.composite(
-                    first, end, records, boxes, seen, starts, lists, width, height, plane, alpha[j], final[j], last[j]
+            for d in range(groups):
+                seen = np.ascontiguousarray(_scene(padded, j, cameras)[ids, 3 * d : 3 * d + 3])
+                splat_composite.composite(
+                    first, end, records, boxes, seen, starts, lists, width, height, image[j, d], alpha[j], final[j], last[j]
                 )
-                if padded.shape[-1] > 3:
-                    for tile in range(first, end):
-                        y, x = (
-                            (tile // -(-width // kernels.TILE)) * kernels.TILE,
-                            (tile % -(-width // kernels.TILE)) * kernels.TILE,
-                        )
-                        window = np.s_[y : y + kernels.TILE, x : x + kernels.TILE]
-                        image[j][(*window, slice(d, d + 3))] = plane[window]
 
         threads.run(job, jobs)
         threads.run(composite, jobs * parts)
         ctx.state = (inputs, mats, Ks, padded, prepared, final, last)
         ctx.options = (batch, cameras, channels, width, height, eps2d, antialiased, colors.shape)
         shape = (batch, cameras, height, width)
-        image, alpha = torch.from_numpy(image)[..., :channels].unflatten(0, (batch, cameras)), torch.from_numpy(alpha)
-        return image, alpha.reshape(*shape, 1)
+        image = torch.from_numpy(image).permute(0, 2, 3, 1, 4).reshape(*shape, 3 * groups)[..., :channels]
+        return image, torch.from_numpy(alpha).reshape(*shape, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, v_image, v_alpha):
-        from . import splat_kernels as kernels
+        from . import splat_composite, splat_project
 
         inputs, mats, Ks, padded, prepared, final, last = ctx.state
         batch, cameras, channels, width, height, eps2d, antialiased, color_shape = ctx.options
@@ -82,7 +74,7 @@ class _Splat(torch.autograd.Function):
             for d in range(0, padded.shape[-1], 3):
                 seen = np.ascontiguousarray(_scene(padded, j, cameras)[ids, d : d + 3])
                 planes.append(np.zeros((len(ids), 3), np.float32))
-                kernels.composite_backward(
+                splat_composite.composite_backward(
                     records, boxes, seen, starts, lists, width, height, final[j], last[j],
                     np.ascontiguousarray(v_image[j, ..., d : d + 3]), v_alpha[j] if d == 0 else np.zeros_like(v_alpha[j]),
                     v_records, planes[-1],
@@ -96,7 +88,7 @@ class _Splat(torch.autograd.Function):
                 v_records, v_color = v_seen[j]
                 target = v_colors[b] if shared else v_colors[b, c]
                 target[ids] += v_color  # ids are unique within an image
-                kernels.project_backward(
+                splat_project.project_backward(
                     ids, records, v_records, *(x[b] for x in inputs), mats[b, c], Ks[b, c], width, height, eps2d,
                     antialiased, *(v[b] for v in v_inputs),
                 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The splatting equations in plain torch: every Gaussian against every pixel, any float type, differentiable by autograd.
 
-This is the readable twin of `splat_kernels.py` and of gsplat's CUDA kernels; memory grows with pixels x Gaussians.
+The readable twin of the compiled `splat_project.py` and `splat_composite.py`, and of gsplat's CUDA kernels; its memory
+grows with pixels x Gaussians.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Compiled splatting: projection, culling, sorting, compositing, and their hand-written gradients.
+"""Compiled splatting, first half: projection, culling, sorting and binning of Gaussians, and the way back.
 
 Semantics are gsplat 1.5.3's; `splat_reference.py` states the same equations in torch. One image is prepared by one
-thread (project, cull by the exact ellipse alpha >= 1/255, sort by depth, bin into tiles) and composited tile by tile;
-inside a tile the state of a 4 x 4 block of pixels fills the sixteen lanes of a vector.
+thread: projected, culled by the exact ellipse alpha >= 1/255, sorted by depth, binned into tiles.
 """
 
 from __future__ import annotations
@@ -10,29 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .simd import (
-    FLAGS,
-    any_greater,
-    exp_coefficients,
-    load,
-    minimum,
-    reciprocal,
-    splat,
-    store,
-    total,
-    where_greater,
-    where_greater_equal,
-)  # fmt: skip
+from .simd import FLAGS
 
-ALPHA_MIN, ALPHA_MAX, STOP = np.float32(1 / 255), np.float32(0.999), np.float32(1e-4)
-LOG_CUT = 5.542  # > ln 255: beyond it no Gaussian reaches alpha 1/255
-TILE = 32  # pixels; 64 blocks of state stay in the first-level cache
-BLOCKS = TILE // 4
-E0, E1, E2, E3, E4, E5, E6 = exp_coefficients(LOG_CUT, 6)
-LANE_X = np.tile(np.arange(4, dtype=np.float32), 4)
-LANE_Y = np.repeat(np.arange(4, dtype=np.float32), 4)
+ALPHA_MIN = np.float32(1 / 255)
+TILE = 32  # pixels; the state of its 64 blocks of 4 x 4 pixels stays in the first-level cache
 RECORD = 7  # mx, my, a/2, b, c/2, opacity, cut
-ZERO, ONE = np.float32(0), np.float32(1)
 OPTIONS = dict(cache=True, nogil=True, fastmath=set(FLAGS), error_model="numpy")
 
 
@@ -180,204 +161,6 @@ def _sort(keys):
             start[digit] += 1
         order, other = other, order
     return order
-
-
-@njit(**OPTIONS)
-def _exp(s):
-    """exp(-s) for 0 <= s <= LOG_CUT to about 1e-7, from an eighth of the range and three squarings."""
-    p = s * E6 + E5
-    p = p * s + E4
-    p = p * s + E3
-    p = p * s + E2
-    p = p * s + E1
-    p = p * s + E0
-    p = p * p
-    p = p * p
-    return p * p
-
-
-@njit(**OPTIONS)
-def composite(first, last_tile, records, boxes, colors, tile_start, tile_list, width, height, image, alpha, final, last):
-    """Composite tiles first .. last_tile - 1. colors [V, 3] in depth order.
-
-    Writes image [H, W, 3] (premultiplied), alpha [H, W], and for the backward pass the final transmittance [H, W] and
-    the position in the tile's list of the last Gaussian that counted [H, W] (-1 if none).
-    """
-    columns = (width + TILE - 1) // TILE
-    state = np.empty(BLOCKS * BLOCKS * 5 * 16, np.float32)  # T (negative once stopped), red, green, blue, last
-    live = np.empty(BLOCKS * BLOCKS, np.uint8)
-    lane_x, lane_y = load(LANE_X, 0), load(LANE_Y, 0)
-    zero, stop = splat(ZERO), splat(STOP)
-    for tile in range(first, last_tile):
-        left, top = (tile % columns) * TILE, (tile // columns) * TILE
-        alive = _open_tile(state, live, left, top, width, height)
-        for k in range(tile_start[tile], tile_start[tile + 1]):
-            if alive == 0:
-                break
-            i = tile_list[k]
-            mx, my, a, b, c = records[i, 0], records[i, 1], records[i, 2], records[i, 3], records[i, 4]
-            opacity, cut = records[i, 5], splat(records[i, 6])
-            red, green, blue = colors[i, 0], colors[i, 1], colors[i, 2]
-            position = splat(np.float32(k - tile_start[tile]))
-            bx0, bx1 = max(boxes[i, 0] - left, 0) >> 2, min(boxes[i, 1] - left, TILE - 1) >> 2
-            by0, by1 = max(boxes[i, 2] - top, 0) >> 2, min(boxes[i, 3] - top, TILE - 1) >> 2
-            for by in range(by0, by1 + 1):
-                dy = splat(my - np.float32(top + 4 * by) - np.float32(0.5)) - lane_y
-                for bx in range(bx0, bx1 + 1):
-                    block = by * BLOCKS + bx
-                    if live[block] == 0:
-                        continue
-                    dx = splat(mx - np.float32(left + 4 * bx) - np.float32(0.5)) - lane_x
-                    s = (dx * a + dy * b) * dx + dy * dy * c
-                    weight = minimum(_exp(s) * opacity, splat(ALPHA_MAX))
-                    weight = where_greater_equal(cut, s, where_greater_equal(s, zero, weight, zero), zero)
-                    if not any_greater(weight, zero):
-                        continue
-                    at = block * 80
-                    T = load(state, at)
-                    T_next = T - T * weight
-                    goes_on = where_greater(T_next, stop, T_next, zero - T)
-                    weight = where_greater(T_next, stop, T * weight, zero)
-                    store(state, at, where_greater(T, zero, goes_on, T))
-                    store(state, at + 16, load(state, at + 16) + weight * red)
-                    store(state, at + 32, load(state, at + 32) + weight * green)
-                    store(state, at + 48, load(state, at + 48) + weight * blue)
-                    store(state, at + 64, where_greater(weight, zero, position, load(state, at + 64)))
-                    if not any_greater(load(state, at), zero):
-                        live[block] = 0
-                        alive -= 1
-        _close_tile(state, left, top, width, height, image, alpha, final, last)
-
-
-@njit(**OPTIONS)
-def _open_tile(state, live, left, top, width, height):
-    """Reset the state of a tile; pixels outside the image count as stopped. Returns the number of live blocks."""
-    alive = 0
-    for block in range(BLOCKS * BLOCKS):
-        x0, y0 = left + 4 * (block % BLOCKS), top + 4 * (block // BLOCKS)
-        inside = x0 < width and y0 < height
-        live[block] = inside
-        alive += inside
-        if inside:
-            for lane in range(16):
-                within = x0 + lane % 4 < width and y0 + lane // 4 < height
-                state[block * 80 + lane] = ONE if within else -ONE
-            for f in range(16, 64):
-                state[block * 80 + f] = ZERO
-            for f in range(64, 80):
-                state[block * 80 + f] = -ONE
-    return alive
-
-
-@njit(**OPTIONS)
-def _close_tile(state, left, top, width, height, image, alpha, final, last):
-    for y in range(top, min(top + TILE, height)):
-        for x in range(left, min(left + TILE, width)):
-            at = (((y - top) // 4) * BLOCKS + (x - left) // 4) * 80 + ((y - top) % 4) * 4 + (x - left) % 4
-            T = abs(state[at])
-            final[y, x] = T
-            alpha[y, x] = ONE - T
-            image[y, x, 0], image[y, x, 1], image[y, x, 2] = state[at + 16], state[at + 32], state[at + 48]
-            last[y, x] = np.int32(state[at + 64])
-
-
-@njit(**OPTIONS)
-def composite_backward(
-    records, boxes, colors, tile_start, tile_list, width, height, final, last, v_image, v_alpha, v_records, v_colors
-):
-    """Gradients of one image, back to front.
-
-    Adds to v_records [V, 6] (moments sum v dx^2, v dx dy, v dy^2, v dx, v dy with v = dL/dsigma, and dL/dopacity) and
-    v_colors [V, 3], given dL/dimage [H, W, 3] and dL/dalpha [H, W]. One thread works on one image: no atomics.
-    """
-    columns = (width + TILE - 1) // TILE
-    state = np.empty(BLOCKS * BLOCKS * 6 * 16, np.float32)  # T, suffix, last, gradient of red, green, blue
-    block_last = np.empty(BLOCKS * BLOCKS, np.int64)
-    lane_x, lane_y, zero, limit = load(LANE_X, 0), load(LANE_Y, 0), splat(ZERO), splat(ALPHA_MAX)
-    for tile in range(len(tile_start) - 1):
-        left, top = (tile % columns) * TILE, (tile // columns) * TILE
-        newest = _open_backward(state, block_last, left, top, width, height, final, last, v_image, v_alpha)
-        for k in range(newest, -1, -1):
-            i = tile_list[tile_start[tile] + k]
-            mx, my, a, b, c = records[i, 0], records[i, 1], records[i, 2], records[i, 3], records[i, 4]
-            opacity, cut = records[i, 5], splat(records[i, 6])
-            red, green, blue = colors[i, 0], colors[i, 1], colors[i, 2]
-            before = splat(np.float32(k) - np.float32(0.5))
-            bx0, bx1 = max(boxes[i, 0] - left, 0) >> 2, min(boxes[i, 1] - left, TILE - 1) >> 2
-            by0, by1 = max(boxes[i, 2] - top, 0) >> 2, min(boxes[i, 3] - top, TILE - 1) >> 2
-            xx, xy, yy, x1, y1, vo, vr, vg, vb = zero, zero, zero, zero, zero, zero, zero, zero, zero
-            touched = False
-            for by in range(by0, by1 + 1):
-                dy = splat(my - np.float32(top + 4 * by) - np.float32(0.5)) - lane_y
-                for bx in range(bx0, bx1 + 1):
-                    block = by * BLOCKS + bx
-                    if block_last[block] < k:
-                        continue
-                    dx = splat(mx - np.float32(left + 4 * bx) - np.float32(0.5)) - lane_x
-                    s = (dx * a + dy * b) * dx + dy * dy * c
-                    at = block * 96
-                    falloff = _exp(s)
-                    falloff = where_greater_equal(cut, s, where_greater_equal(s, zero, falloff, zero), zero)
-                    falloff = where_greater(load(state, at + 32), before, falloff, zero)
-                    if not any_greater(falloff, zero):
-                        continue
-                    touched = True
-                    raw = falloff * opacity
-                    weight = minimum(raw, limit)
-                    inverse = reciprocal(splat(ONE) - weight)
-                    T = load(state, at) * inverse
-                    store(state, at, T)
-                    gr, gg, gb = load(state, at + 48), load(state, at + 64), load(state, at + 80)
-                    shade = gr * red + gg * green + gb * blue
-                    suffix = load(state, at + 16)
-                    share = weight * T
-                    v_weight = T * shade - suffix * inverse
-                    store(state, at + 16, suffix + share * shade)
-                    vr = vr + share * gr
-                    vg = vg + share * gg
-                    vb = vb + share * gb
-                    v_falloff = where_greater(raw, limit, zero, v_weight * falloff)
-                    vo = vo + v_falloff
-                    v = zero - v_falloff * opacity
-                    vx, vy = v * dx, v * dy
-                    xx = xx + vx * dx
-                    xy = xy + vx * dy
-                    yy = yy + vy * dy
-                    x1 = x1 + vx
-                    y1 = y1 + vy
-            if touched:
-                v_records[i, 0] += total(xx)
-                v_records[i, 1] += total(xy)
-                v_records[i, 2] += total(yy)
-                v_records[i, 3] += total(x1)
-                v_records[i, 4] += total(y1)
-                v_records[i, 5] += total(vo)
-                v_colors[i, 0] += total(vr)
-                v_colors[i, 1] += total(vg)
-                v_colors[i, 2] += total(vb)
-
-
-@njit(**OPTIONS)
-def _open_backward(state, block_last, left, top, width, height, final, last, v_image, v_alpha):
-    """Load the end state of a tile; returns the largest list position that any of its pixels used."""
-    newest = -1
-    for block in range(BLOCKS * BLOCKS):
-        block_last[block] = -1
-        x0, y0 = left + 4 * (block % BLOCKS), top + 4 * (block // BLOCKS)
-        if x0 >= width or y0 >= height:
-            continue
-        for lane in range(16):
-            x, y, at = x0 + lane % 4, y0 + lane // 4, block * 96 + lane
-            inside = x < width and y < height
-            state[at] = final[y, x] if inside else ONE
-            state[at + 16] = -final[y, x] * v_alpha[y, x] if inside else ZERO
-            state[at + 32] = np.float32(last[y, x]) if inside else -ONE
-            for f in range(3):
-                state[at + 48 + 16 * f] = v_image[y, x, f] if inside else ZERO
-            if inside and last[y, x] > block_last[block]:
-                block_last[block] = last[y, x]
-        newest = max(newest, block_last[block])
-    return newest
 
 
 @njit(**OPTIONS)
