@@ -48,7 +48,7 @@ LITE = RunConfig(
     model=ModelConfig(width=256, layers=6, heads=4),
     views=ViewsConfig(views=12, size=64, rig=4),
     train=TrainConfig(
-        stages=(Stage(32, 9000, 16, 1e-3, 200), Stage(64, 4000, 12, 5e-4, 100)),
+        stages=(Stage(32, 9000, 16, 1e-3, 200), Stage(64, 4000, 12, 5e-4, 100), Stage(64, 900, 12, 3e-4, 50)),
         # A small network learns two tasks worse than one: most inputs stand like the structured test inputs.
         sampling=SamplingConfig(rig=4, rig_share=0.9),
         perceptual_weight=0.0,  # a VGG-19 pass costs more than the whole step at this size
