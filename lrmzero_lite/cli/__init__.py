@@ -1,0 +1,35 @@
+"""The command line: one command per verb a user has.
+
+lrmzero synthesize --seeds 0:8 --out objects
+lrmzero render objects/zeroverse_00000000.glb --out views
+lrmzero train --preset lite --data shards --out runs/lite
+lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
+lrmzero reconstruct mug.glb --out mug
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import tyro
+
+from ..errors import InputError
+from .network import evaluate, reconstruct, train
+from .objects import render, synthesize
+
+COMMANDS = {f.__name__: f for f in (synthesize, render, train, evaluate, reconstruct)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. A user's error is one sentence on stderr and exit status 2."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lrmzero", description=__doc__.split("\n")[0], args=arguments)
+    except InputError as error:
+        print(f"lrmzero: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("lrmzero: stopped; run the same command again to go on.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os._exit(0)

@@ -1,0 +1,5 @@
+"""python -m lrmzero_lite.cli"""
+
+from . import main
+
+main()

@@ -1,0 +1,161 @@
+"""Verbs of the network: train, evaluate, reconstruct."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from ..errors import InputError
+from .arguments import Device, Rung, load_object, pick_device
+
+
+def train(
+    out: Path,
+    preset: Rung = "lite",
+    data: Path | None = None,
+    minutes: float | None = None,
+    device: Device = "auto",
+    seed: int = 0,
+) -> None:
+    """Train GS-LRM on Zeroverse; goes on from the checkpoint in --out if there is one.
+
+    Args:
+        out: Folder for weights, checkpoint, metrics.csv and TensorBoard.
+        preset: The rung.
+        data: A folder written by `synthesize --format shards`; without it objects are made on the fly.
+        minutes: Stop after so many minutes, with a checkpoint.
+        device: Where to train.
+        seed: Seed of weights and batches.
+    """
+    from ..data import LiveSource, ShardSource
+    from ..presets import preset as preset_of
+    from ..train import train as run_training
+
+    run = preset_of(preset)
+    run = replace(run, train=replace(run.train, seed=seed))
+    source = ShardSource(data) if data else LiveSource(run.zeroverse, run.views, run.objects)
+    sizes = [stage.size for stage in run.train.stages]
+    if source.size < max(sizes):
+        raise InputError(
+            f"{data} holds views of {source.size} pixels but {preset} trains at {max(sizes)}; synthesize them with --size."
+        )
+    weights = run_training(run, out, source, stop_after=None if minutes is None else 60 * minutes, device=pick_device(device))
+    print(weights)
+
+
+def evaluate(
+    weights: str,
+    out: Path,
+    objects: Path | None = None,
+    protocol: Literal["gso4", "gso8", "random"] = "gso4",
+    size: int | None = None,
+    split: str | None = None,
+    baselines: bool = True,
+    device: Device = "auto",
+) -> None:
+    """Reconstruct objects from the protocol's input views and judge the other views.
+
+    Args:
+        weights: A shipped name such as lite-64, or a .safetensors file.
+        out: Folder for per_view.csv, summary.json and gallery/.
+        objects: A folder in GSO layout or of .glb files; without it 24 Zeroverse test objects.
+        protocol: 4 or 8 structured input views of the 64-camera set, or 8 random ones.
+        size: Image size; by default the size the weights were trained at.
+        split: FILE:KEY.KEY names the objects to use in a splits.json, for example splits.json:eval.gso.
+        baselines: Judge the trivial baselines too.
+        device: Where to run the network.
+    """
+    from ..data import find_objects
+    from ..evaluate import evaluate as judge
+    from ..evaluate import results_table
+    from ..model import read_about
+
+    if split and not objects:
+        raise InputError("--split names objects of a folder; give that folder with --objects.")
+    found = find_objects(objects, _split_names(split)) if objects else None
+    results = judge(
+        weights,
+        found,
+        protocol,
+        size=size or int(read_about(weights)["size"]),
+        out=out,
+        baselines=baselines,
+        device=pick_device(device),
+    )
+    print(results_table(results.summary))
+    print(out / "per_view.csv")
+
+
+def reconstruct(
+    path: Positional[str],
+    out: Path,
+    weights: str = "lite-64",
+    size: int | None = None,
+    views: Literal["gso4", "gso8"] = "gso4",
+    device: Device = "auto",
+) -> None:
+    """Reconstruct an object as Gaussians: gaussians.ply, and viewer.html to turn it in a browser.
+
+    Args:
+        path: A mesh (it is rendered into input views first), a folder with opencv_cameras.json or transforms.json and
+            RGBA images, or sample:NAME.
+        out: Folder to write into.
+        weights: A shipped name such as lite-64, or a .safetensors file.
+        size: Image size at which the network works; by default the size it was trained at.
+        views: Which structured input views to render of a mesh.
+        device: Where to run the network.
+    """
+    from ..cameras import STRUCTURED_INPUTS, gso_cameras
+    from ..data import load_posed
+    from ..model import load_model, read_about
+    from ..model import reconstruct as predict
+    from ..render import render_mesh, render_splats
+    from ..viz import save_splat_html
+
+    started = time.perf_counter()
+    folder, mesh = Path(path), None
+    if folder.is_dir() and any((folder / f).exists() for f in ("opencv_cameras.json", "transforms.json")):
+        posed = load_posed(folder)
+    else:
+        mesh = load_object(path)
+    device = pick_device(device)
+    model, size = load_model(weights, device), size or int(read_about(weights)["size"])
+    if mesh is not None:
+        posed = render_mesh(mesh, gso_cameras(size)[list(STRUCTURED_INPUTS[4 if views == "gso4" else 8])], supersample=3)
+    gaussians = predict(model, posed.resized(size)).to("cpu")
+    kept = gaussians.pruned(min_opacity=1 / 255)
+    kept.save(out / "gaussians.ply")
+    save_splat_html(kept, out / "viewer.html", title=folder.stem, trained_size=size)
+    print(f"{len(kept)} Gaussians from {len(posed)} views of {size}x{size} in {time.perf_counter() - started:.1f} s")
+    if mesh is not None:
+        from ..evaluate import psnr
+
+        held_out = gso_cameras(size)[list(range(2, 64, 8))]
+        truth = render_mesh(mesh, held_out, supersample=3).on_background()
+        image = render_splats(gaussians, held_out, background=1.0)[0]
+        print(f"PSNR on {len(truth)} views the network did not see: {float(psnr(image, truth).mean()):.2f} dB")
+    for name in ("gaussians.ply", "viewer.html"):
+        print(out / name)
+
+
+def _split_names(split: str | None) -> list[str] | None:
+    """Object names under KEY.KEY of a JSON file."""
+    if split is None:
+        return None
+    from ..files import read_json
+
+    file, colon, keys = split.rpartition(":")
+    if not colon:
+        raise InputError(f"--split {split} names no list; write FILE:KEY.KEY, for example splits.json:eval.gso.")
+    value = read_json(file)
+    for key in keys.split("."):
+        if not isinstance(value, dict) or key not in value:
+            raise InputError(
+                f"{file} has no {key!r} on the way to {keys}; it has {', '.join(value) if isinstance(value, dict) else 'a list'}."
+            )
+        value = value[key]
+    return value
