@@ -1,6 +1,7 @@
-"""Sixteen floats at once: a vector type for numba kernels, since LLVM leaves the compositing loop scalar.
+"""Vectors for numba kernels, since LLVM leaves the compositing loop scalar: sixteen float32 or eight float64 at once.
 
-`load`, `store` and `splat` move data; `+ - *` work on vectors and on a vector with a float32; `where_*` choose per lane.
+`load`, `store` and `splat` move data; `+ - * /` work on vectors and on a vector with a scalar of its type; `where_*`
+choose per lane.
 """
 
 from __future__ import annotations
@@ -14,86 +15,108 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-LANES = 16
+LANES, WIDE_LANES = 16, 8
 FLAGS = ("contract", "reassoc", "nsz", "arcp", "afn")  # never nnan / ninf: comparisons with NaN must stay false
-_LLVM = ir.VectorType(ir.FloatType(), LANES)
 
 
 class Vector(types.Type):
-    """Sixteen float32 lanes."""
+    """`lanes` values of a scalar type."""
 
-    def __init__(self) -> None:
-        super().__init__(name="float32x16")
-
-
-vector = Vector()
-
-
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager, fe_type) -> None:
-        super().__init__(manager, fe_type, _LLVM)
+    def __init__(self, scalar: types.Float, lanes: int) -> None:
+        self.scalar, self.lanes = scalar, lanes
+        element = ir.FloatType() if scalar is types.float32 else ir.DoubleType()
+        self.llvm, self.element = ir.VectorType(element, lanes), element
+        super().__init__(name=f"{scalar}x{lanes}")
 
 
-def _splat(builder, value):
-    one = builder.insert_element(ir.Constant(_LLVM, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(_LLVM, ir.Undefined), zeros)
+class Wide(Vector):
+    """A class of its own, because numba registers a data model per class."""
+
+
+vector, wide = Vector(types.float32, LANES), Wide(types.float64, WIDE_LANES)
+
+
+def _register_model(kind: Vector) -> None:
+    @register_model(type(kind))
+    class _Model(models.PrimitiveModel):
+        def __init__(self, manager, fe_type) -> None:
+            super().__init__(manager, fe_type, kind.llvm)
+
+
+_register_model(vector)
+_register_model(wide)
+
+
+def _splat(builder, kind: Vector, value):
+    one = builder.insert_element(ir.Constant(kind.llvm, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+    return builder.shuffle_vector(one, ir.Constant(kind.llvm, ir.Undefined), zeros)
 
 
 def _register_operator(op, method: str) -> None:
-    pairs = ((vector, vector), (vector, types.float32), (types.float32, vector))
+    pairs = [p for v in (vector, wide) for p in ((v, v), (v, v.scalar), (v.scalar, v))]
 
     @infer_global(op)
     class _Typing(AbstractTemplate):
         def generic(self, args, kws):
-            return signature(vector, *args) if tuple(args) in pairs else None
+            if tuple(args) in pairs:
+                kind = args[0] if isinstance(args[0], Vector) else args[1]
+                return signature(kind, *args)
 
     for left, right in pairs:
 
         @lower_builtin(op, left, right)
         def _lower(context, builder, sig, args):
-            args = [a if t is vector else _splat(builder, a) for a, t in zip(args, sig.args, strict=True)]
+            kind = sig.return_type
+            args = [a if t is kind else _splat(builder, kind, a) for a, t in zip(args, sig.args, strict=True)]
             return getattr(builder, method)(*args, flags=FLAGS)
 
 
-_register_operator(operator.add, "fadd")
-_register_operator(operator.sub, "fsub")
-_register_operator(operator.mul, "fmul")
+for _op, _method in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+    _register_operator(_op, _method)
+
+
+def _kind(array) -> Vector:
+    return vector if array.dtype is types.float32 else wide
+
+
+def _suffix(kind: Vector) -> str:
+    return f"v{kind.lanes}f{32 if kind is vector else 64}"
 
 
 def _address(context, builder, array_type, array, index):
     data = cgutils.create_struct_proxy(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _LLVM.as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), _kind(array_type).llvm.as_pointer())
 
 
 @intrinsic
 def load(typingctx, array, index):
-    """Lanes array[index : index + 16] of a contiguous one-dimensional float32 array."""
+    """The lanes that start at array[index] of a contiguous one-dimensional array."""
 
     def codegen(context, builder, sig, args):
         at = context.cast(builder, args[1], sig.args[1], types.intp)
         return builder.load(_address(context, builder, sig.args[0], args[0], at), align=4)
 
-    return vector(array, index), codegen
+    return _kind(array)(array, index), codegen
 
 
 @intrinsic
 def store(typingctx, array, index, value):
-    """array[index : index + 16] = value."""
+    """Write the lanes of `value` from array[index] on."""
 
     def codegen(context, builder, sig, args):
         at = context.cast(builder, args[1], sig.args[1], types.intp)
         builder.store(args[2], _address(context, builder, sig.args[0], args[0], at), align=4)
         return context.get_dummy_value()
 
-    return types.void(array, index, vector), codegen
+    return types.void(array, index, _kind(array)), codegen
 
 
 @intrinsic
 def splat(typingctx, value):
-    """The float32 `value` in every lane."""
-    return vector(types.float32), lambda context, builder, sig, args: _splat(builder, args[0])
+    """`value` in every lane."""
+    kind = vector if value is types.float32 else wide
+    return kind(kind.scalar), lambda context, builder, sig, args: _splat(builder, kind, args[0])
 
 
 def _select(predicate: str):
@@ -102,7 +125,7 @@ def _select(predicate: str):
         def codegen(context, builder, sig, args):
             return builder.select(builder.fcmp_ordered(predicate, args[0], args[1]), args[2], args[3])
 
-        return vector(vector, vector, vector, vector), codegen
+        return a(a, a, a, a), codegen
 
     return where
 
@@ -116,30 +139,24 @@ def any_greater(typingctx, a, b):
     """True if a > b in some lane."""
 
     def codegen(context, builder, sig, args):
-        mask = builder.bitcast(builder.fcmp_ordered(">", args[0], args[1]), ir.IntType(LANES))
-        return builder.icmp_unsigned("!=", mask, ir.Constant(ir.IntType(LANES), 0))
+        mask = builder.bitcast(builder.fcmp_ordered(">", args[0], args[1]), ir.IntType(a.lanes))
+        return builder.icmp_unsigned("!=", mask, ir.Constant(ir.IntType(a.lanes), 0))
 
-    return types.boolean(vector, vector), codegen
-
-
-@intrinsic
-def minimum(typingctx, a, b):
-    """Lane-wise minimum."""
-
-    def codegen(context, builder, sig, args):
-        return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
-
-    return vector(vector, vector), codegen
+    return types.boolean(a, a), codegen
 
 
-@intrinsic
-def reciprocal(typingctx, a):
-    """1 / a, lane by lane."""
+def _extreme(predicate: str):
+    @intrinsic
+    def pick(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            return builder.select(builder.fcmp_ordered(predicate, args[0], args[1]), args[0], args[1])
 
-    def codegen(context, builder, sig, args):
-        return builder.fdiv(ir.Constant(_LLVM, [1.0] * LANES), args[0], flags=FLAGS)
+        return a(a, a), codegen
 
-    return vector(vector), codegen
+    return pick
+
+
+minimum, maximum = _extreme("<"), _extreme(">")  # lane by lane; b where either is NaN
 
 
 @intrinsic
@@ -147,11 +164,22 @@ def total(typingctx, a):
     """Sum of the lanes."""
 
     def codegen(context, builder, sig, args):
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _LLVM])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
-        return builder.call(function, [ir.Constant(ir.FloatType(), 0.0), args[0]], fastmath=FLAGS)
+        kind = ir.FunctionType(a.element, [a.element, a.llvm])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.{_suffix(a)}")
+        return builder.call(function, [ir.Constant(a.element, 0.0), args[0]], fastmath=FLAGS)
 
-    return types.float32(vector), codegen
+    return a.scalar(a), codegen
+
+
+@intrinsic
+def square_root(typingctx, a):
+    """Lane-wise square root."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(a.llvm, [a.llvm])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.{_suffix(a)}"), args)
+
+    return a(a), codegen
 
 
 def exp_coefficients(limit: float, degree: int) -> tuple[np.float32, ...]:

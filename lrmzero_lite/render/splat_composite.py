@@ -1,4 +1,4 @@
-"""Compiled splatting, second half: compositing front to back, and its gradient back to front.
+"""Compiled splatting, second third: compositing front to back, and its gradient back to front.
 
 Semantics are gsplat 1.5.3's; `splat_reference.py` states the same equations in torch. Inside a tile the state of a
 4 x 4 block of pixels fills the sixteen lanes of a vector; a block whose pixels have all stopped is skipped.
@@ -14,7 +14,6 @@ from .simd import (
     exp_coefficients,
     load,
     minimum,
-    reciprocal,
     splat,
     store,
     total,
@@ -47,8 +46,10 @@ def _exp(s):
 
 
 @njit(**OPTIONS)
-def composite(first, last_tile, records, boxes, colors, tile_start, tile_list, width, height, image, alpha, final, last):
-    """Composite tiles first .. last_tile - 1. colors [V, 3] in depth order.
+def composite(
+    first, last_tile, records, boxes, owners, tile_start, tile_list, colors, channel, width, height, image, alpha, final, last
+):
+    """Composite tiles first .. last_tile - 1, from three channels of colors [N, D].
 
     Writes image [H, W, 3] (premultiplied), alpha [H, W], and for the backward pass the final transmittance [H, W] and
     the position in the tile's list of the last Gaussian that counted [H, W] (-1 if none).
@@ -64,10 +65,10 @@ def composite(first, last_tile, records, boxes, colors, tile_start, tile_list, w
         for k in range(tile_start[tile], tile_start[tile + 1]):
             if alive == 0:
                 break
-            i = tile_list[k]
+            i, g = tile_list[k, 0], owners[tile_list[k, 0]]
             mx, my, a, b, c = records[i, 0], records[i, 1], records[i, 2], records[i, 3], records[i, 4]
             opacity, cut = records[i, 5], splat(records[i, 6])
-            red, green, blue = colors[i, 0], colors[i, 1], colors[i, 2]
+            red, green, blue = colors[g, channel], colors[g, channel + 1], colors[g, channel + 2]
             position = splat(np.float32(k - tile_start[tile]))
             bx0, bx1 = max(boxes[i, 0] - left, 0) >> 2, min(boxes[i, 1] - left, TILE - 1) >> 2
             by0, by1 = max(boxes[i, 2] - top, 0) >> 2, min(boxes[i, 3] - top, TILE - 1) >> 2
@@ -79,12 +80,12 @@ def composite(first, last_tile, records, boxes, colors, tile_start, tile_list, w
                         continue
                     dx = splat(mx - np.float32(left + 4 * bx) - np.float32(0.5)) - lane_x
                     s = (dx * a + dy * b) * dx + dy * dy * c
-                    weight = minimum(_exp(s) * opacity, splat(ALPHA_MAX))
-                    weight = where_greater_equal(cut, s, where_greater_equal(s, zero, weight, zero), zero)
-                    if not any_greater(weight, zero):
-                        continue
                     at = block * 80
                     T = load(state, at)
+                    here = where_greater_equal(cut, s, where_greater_equal(s, zero, T, zero), zero)
+                    if not any_greater(here, zero):
+                        continue
+                    weight = where_greater(here, zero, minimum(_exp(s) * opacity, splat(ALPHA_MAX)), zero)
                     T_next = T - T * weight
                     goes_on = where_greater(T_next, stop, T_next, zero - T)
                     weight = where_greater(T_next, stop, T * weight, zero)
@@ -133,30 +134,34 @@ def _close_tile(state, left, top, width, height, image, alpha, final, last):
 
 @njit(**OPTIONS)
 def composite_backward(
-    records, boxes, colors, tile_start, tile_list, width, height, final, last, v_image, v_alpha, v_records, v_colors
-):
-    """Gradients of one image, back to front.
+    first, last_tile, records, boxes, owners, tile_start, tile_list, colors, channel, width, height, final, last, v_image,
+    v_alpha, v_pairs,
+):  # fmt: skip
+    """Gradients of tiles first .. last_tile - 1, back to front, given dL/dimage [H, W, D] and dL/dalpha [H, W].
 
-    Adds to v_records [V, 6] (moments sum v dx^2, v dx dy, v dy^2, v dx, v dy with v = dL/dsigma, and dL/dopacity) and
-    v_colors [V, 3], given dL/dimage [H, W, 3] and dL/dalpha [H, W]. One thread works on one image: no atomics.
+    Writes the slot of each (Gaussian, tile) pair in v_pairs [I, 6 + D], so that no two threads meet: the moments sum
+    v dx^2, v dx dy, v dy^2, v dx, v dy with v = dL/dsigma, dL/dopacity, then the colours. Channels after the first three
+    (channel > 0) add to the six and write their own colours.
     """
     columns = (width + TILE - 1) // TILE
     state = np.empty(BLOCKS * BLOCKS * 6 * 16, np.float32)  # T, suffix, last, gradient of red, green, blue
     block_last = np.empty(BLOCKS * BLOCKS, np.int64)
     lane_x, lane_y, zero, limit = load(LANE_X, 0), load(LANE_Y, 0), splat(ZERO), splat(ALPHA_MAX)
-    for tile in range(len(tile_start) - 1):
+    for tile in range(first, last_tile):
         left, top = (tile % columns) * TILE, (tile // columns) * TILE
-        newest = _open_backward(state, block_last, left, top, width, height, final, last, v_image, v_alpha)
-        for k in range(newest, -1, -1):
-            i = tile_list[tile_start[tile] + k]
+        newest = _open_backward(state, block_last, left, top, width, height, final, last, v_image, v_alpha, channel)
+        for k in range(tile_start[tile + 1] - tile_start[tile] - 1, -1, -1):
+            i, slot = tile_list[tile_start[tile] + k, 0], tile_list[tile_start[tile] + k, 1]
+            g = owners[i]
             mx, my, a, b, c = records[i, 0], records[i, 1], records[i, 2], records[i, 3], records[i, 4]
             opacity, cut = records[i, 5], splat(records[i, 6])
-            red, green, blue = colors[i, 0], colors[i, 1], colors[i, 2]
+            red, green, blue = colors[g, channel], colors[g, channel + 1], colors[g, channel + 2]
             before = splat(np.float32(k) - np.float32(0.5))
             bx0, bx1 = max(boxes[i, 0] - left, 0) >> 2, min(boxes[i, 1] - left, TILE - 1) >> 2
             by0, by1 = max(boxes[i, 2] - top, 0) >> 2, min(boxes[i, 3] - top, TILE - 1) >> 2
+            if k > newest:  # every pixel had stopped
+                by1 = by0 - 1
             xx, xy, yy, x1, y1, vo, vr, vg, vb = zero, zero, zero, zero, zero, zero, zero, zero, zero
-            touched = False
             for by in range(by0, by1 + 1):
                 dy = splat(my - np.float32(top + 4 * by) - np.float32(0.5)) - lane_y
                 for bx in range(bx0, bx1 + 1):
@@ -166,16 +171,16 @@ def composite_backward(
                     dx = splat(mx - np.float32(left + 4 * bx) - np.float32(0.5)) - lane_x
                     s = (dx * a + dy * b) * dx + dy * dy * c
                     at = block * 96
-                    falloff = _exp(s)
-                    falloff = where_greater_equal(cut, s, where_greater_equal(s, zero, falloff, zero), zero)
-                    falloff = where_greater(load(state, at + 32), before, falloff, zero)
-                    if not any_greater(falloff, zero):
+                    T = load(state, at)
+                    here = where_greater_equal(cut, s, where_greater_equal(s, zero, T, zero), zero)
+                    here = where_greater(load(state, at + 32), before, here, zero)
+                    if not any_greater(here, zero):
                         continue
-                    touched = True
+                    falloff = where_greater(here, zero, _exp(s), zero)
                     raw = falloff * opacity
                     weight = minimum(raw, limit)
-                    inverse = reciprocal(splat(ONE) - weight)
-                    T = load(state, at) * inverse
+                    inverse = ONE / (ONE - weight)
+                    T = T * inverse
                     store(state, at, T)
                     gr, gg, gb = load(state, at + 48), load(state, at + 64), load(state, at + 80)
                     shade = gr * red + gg * green + gb * blue
@@ -195,20 +200,22 @@ def composite_backward(
                     yy = yy + vy * dy
                     x1 = x1 + vx
                     y1 = y1 + vy
-            if touched:
-                v_records[i, 0] += total(xx)
-                v_records[i, 1] += total(xy)
-                v_records[i, 2] += total(yy)
-                v_records[i, 3] += total(x1)
-                v_records[i, 4] += total(y1)
-                v_records[i, 5] += total(vo)
-                v_colors[i, 0] += total(vr)
-                v_colors[i, 1] += total(vg)
-                v_colors[i, 2] += total(vb)
+            if channel == 0:
+                for f in range(6):
+                    v_pairs[slot, f] = ZERO
+            v_pairs[slot, 0] += total(xx)
+            v_pairs[slot, 1] += total(xy)
+            v_pairs[slot, 2] += total(yy)
+            v_pairs[slot, 3] += total(x1)
+            v_pairs[slot, 4] += total(y1)
+            v_pairs[slot, 5] += total(vo)
+            v_pairs[slot, 6 + channel] = total(vr)
+            v_pairs[slot, 7 + channel] = total(vg)
+            v_pairs[slot, 8 + channel] = total(vb)
 
 
 @njit(**OPTIONS)
-def _open_backward(state, block_last, left, top, width, height, final, last, v_image, v_alpha):
+def _open_backward(state, block_last, left, top, width, height, final, last, v_image, v_alpha, channel):
     """Load the end state of a tile; returns the largest list position that any of its pixels used."""
     newest = -1
     for block in range(BLOCKS * BLOCKS):
@@ -220,10 +227,10 @@ def _open_backward(state, block_last, left, top, width, height, final, last, v_i
             x, y, at = x0 + lane % 4, y0 + lane // 4, block * 96 + lane
             inside = x < width and y < height
             state[at] = final[y, x] if inside else ONE
-            state[at + 16] = -final[y, x] * v_alpha[y, x] if inside else ZERO
+            state[at + 16] = -final[y, x] * v_alpha[y, x] if inside and channel == 0 else ZERO
             state[at + 32] = np.float32(last[y, x]) if inside else -ONE
             for f in range(3):
-                state[at + 48 + 16 * f] = v_image[y, x, f] if inside else ZERO
+                state[at + 48 + 16 * f] = v_image[y, x, channel + f] if inside else ZERO
             if inside and last[y, x] > block_last[block]:
                 block_last[block] = last[y, x]
         newest = max(newest, block_last[block])

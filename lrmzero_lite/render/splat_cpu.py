@@ -8,94 +8,101 @@ from torch import Tensor
 
 from . import threads
 
+CHUNK = 2048  # Gaussians per task of the last gradient step; fixed, so that sums do not depend on the thread count
+
 
 class _Splat(torch.autograd.Function):
-    """means [B, N, 3], quats [B, N, 4], scales [B, N, 3], opacities [B, N], colors [B, N, D] or [B, C, N, D]."""
+    """means [B, N, 3], quats [B, N, 4], scales [B, N, 3], opacities [B, N], colors [B, 1 or C, N, D], viewmats [B, C, 4, 4]."""
 
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, colors, viewmats, Ks, width, height, near, far, eps2d, antialiased):
-        from . import splat_composite, splat_project
+        from .splat_composite import composite
+        from .splat_project import gather, project
 
         batch, cameras, channels = len(means), viewmats.shape[1], colors.shape[-1]
-        inputs = [np.ascontiguousarray(x.detach().numpy(), np.float32) for x in (means, quats, scales, opacities)]
-        mats, Ks = np.ascontiguousarray(viewmats.detach().numpy(), np.float64), Ks.detach().numpy().astype(np.float64)
-        padded = _padded(colors.detach())
-        jobs = batch * cameras
-        groups = padded.shape[-1] // 3
+        inputs = [_array(x, np.float32) for x in (means, quats, scales, opacities)]
+        colors = _padded(colors.detach())
+        views, Ks = _array(viewmats, np.float64).reshape(batch, cameras, 16), _array(Ks, np.float64)
+        jobs, groups = batch * cameras, colors.shape[-1] // 3
         image = np.empty((jobs, groups, height, width, 3), np.float32)
         alpha, final = np.empty((2, jobs, height, width), np.float32)
         last = np.empty((jobs, height, width), np.int32)
-        prepared: list = [None] * jobs
+        scenes: list = [None] * batch
+        seen: list = [None] * jobs
 
-        def job(j: int) -> None:
+        def prepare(b: int) -> None:
+            ids, planes = gather(*(x[b] for x in inputs))
+            scenes[b] = ids, planes, np.empty((cameras, len(ids) + 1), np.int32)
+
+        def view(j: int) -> None:
             b, c = divmod(j, cameras)
-            prepared[j] = splat_project.prepare(
-                *(x[b] for x in inputs), mats[b, c], Ks[b, c], width, height, near, far, eps2d, antialiased
-            )
+            ids, planes, slots = scenes[b]
+            seen[j] = project(ids, planes, views[b, c], Ks[b, c], width, height, near, far, eps2d, antialiased, slots[c])
 
-        tiles = -(-width // splat_project.TILE) * -(-height // splat_project.TILE)
-        parts = min(tiles, max(1, -(-torch.get_num_threads() * 2 // jobs)))  # few images: share their tiles
+        parts = _parts(width, height, jobs)
 
-        def composite(task: int) -> None:
-            j, part = divmod(task, parts)
-            ids, records, boxes, starts, lists = prepared[j]
-            first, end = part * tiles // parts, (part + 1) * tiles // parts
+        def draw(task: int) -> None:
+            j, part = divmod(task, len(parts))
+            paint = colors[j // cameras, j % cameras if colors.shape[1] > 1 else 0]
             for d in range(groups):
-                seen = np.ascontiguousarray(_scene(padded, j, cameras)[ids, 3 * d : 3 * d + 3])
-                splat_composite.composite(
-                    first, end, records, boxes, seen, starts, lists, width, height, image[j, d], alpha[j], final[j], last[j]
-                )
+                composite(*parts[part], *seen[j], paint, 3 * d, width, height, image[j, d], alpha[j], final[j], last[j])
 
-        threads.run(job, jobs)
-        threads.run(composite, jobs * parts)
-        ctx.state = (inputs, mats, Ks, padded, prepared, final, last)
-        ctx.options = (batch, cameras, channels, width, height, eps2d, antialiased, colors.shape)
+        threads.run(prepare, batch)
+        threads.run(view, jobs)
+        for _, _, slots in scenes:  # rows of (Gaussian, tile) pairs, view after view
+            slots[1:] += np.cumsum(slots[:-1, -1], dtype=np.int32)[:, None]
+        threads.run(draw, jobs * len(parts))
+        ctx.state = inputs, views, Ks, colors, scenes, seen, final, last
+        ctx.options = channels, width, height, eps2d, antialiased
         shape = (batch, cameras, height, width)
-        image = torch.from_numpy(image).permute(0, 2, 3, 1, 4).reshape(*shape, 3 * groups)[..., :channels]
-        return image, torch.from_numpy(alpha).reshape(*shape, 1)
+        image = image[:, 0] if groups == 1 else image.transpose(0, 2, 3, 1, 4)
+        return torch.from_numpy(image.reshape(*shape, 3 * groups)[..., :channels]), torch.from_numpy(alpha).view(*shape, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, v_image, v_alpha):
-        from . import splat_composite, splat_project
+        from .splat_composite import composite_backward
+        from .splat_gradient import project_backward
 
-        inputs, mats, Ks, padded, prepared, final, last = ctx.state
-        batch, cameras, channels, width, height, eps2d, antialiased, color_shape = ctx.options
-        v_image = _padded(v_image).flatten(0, 1).numpy()
-        v_alpha = np.ascontiguousarray(v_alpha.flatten(0, 1)[..., 0].numpy(), np.float32)
-        v_inputs = [np.zeros_like(x) for x in inputs]
-        shared = len(color_shape) == 3
-        v_colors = np.zeros((batch, *padded.shape[-2:]) if shared else (batch, cameras, *padded.shape[-2:]), np.float32)
-        v_seen: list = [None] * len(prepared)
+        inputs, views, Ks, colors, scenes, seen, final, last = ctx.state
+        channels, width, height, eps2d, antialiased = ctx.options
+        batch, cameras = views.shape[:2]
+        v_image, v_alpha = _padded(v_image).reshape(-1, height, width, colors.shape[-1]), _array(v_alpha, np.float32)
+        v_alpha = v_alpha.reshape(-1, height, width)
+        v_inputs, v_colors = [np.zeros_like(x) for x in inputs], np.zeros_like(colors)
+        v_pairs = [np.empty((slots[-1, -1], 6 + colors.shape[-1]), np.float32) for _, _, slots in scenes]
+        parts = _parts(width, height, len(seen))
 
-        def job(j: int) -> None:
-            ids, records, boxes, starts, lists = prepared[j]
-            v_records, planes = np.zeros((len(ids), 6), np.float32), []
-            for d in range(0, padded.shape[-1], 3):
-                seen = np.ascontiguousarray(_scene(padded, j, cameras)[ids, d : d + 3])
-                planes.append(np.zeros((len(ids), 3), np.float32))
-                splat_composite.composite_backward(
-                    records, boxes, seen, starts, lists, width, height, final[j], last[j],
-                    np.ascontiguousarray(v_image[j, ..., d : d + 3]), v_alpha[j] if d == 0 else np.zeros_like(v_alpha[j]),
-                    v_records, planes[-1],
-                )  # fmt: skip
-            v_seen[j] = v_records, np.concatenate(planes, axis=1)
-
-        def scene(b: int) -> None:
-            for c in range(cameras):
-                j = b * cameras + c
-                ids, records, *_ = prepared[j]
-                v_records, v_color = v_seen[j]
-                target = v_colors[b] if shared else v_colors[b, c]
-                target[ids] += v_color  # ids are unique within an image
-                splat_project.project_backward(
-                    ids, records, v_records, *(x[b] for x in inputs), mats[b, c], Ks[b, c], width, height, eps2d,
-                    antialiased, *(v[b] for v in v_inputs),
+        def undraw(task: int) -> None:
+            j, part = divmod(task, len(parts))
+            b, c = divmod(j, cameras)
+            own = v_pairs[b][scenes[b][2][c, 0] :]
+            for d in range(0, colors.shape[-1], 3):
+                composite_backward(
+                    *parts[part], *seen[j], colors[b, c if colors.shape[1] > 1 else 0], d, width, height, final[j], last[j],
+                    v_image[j], v_alpha[j], own,
                 )  # fmt: skip
 
-        threads.run(job, len(prepared))
-        threads.run(scene, batch)
-        return *map(torch.from_numpy, v_inputs), torch.from_numpy(v_colors)[..., :channels], *[None] * 8
+        chunks = [(b, first) for b, (ids, *_) in enumerate(scenes) for first in range(0, len(ids), CHUNK)]
+        wanted = cameras if ctx.needs_input_grad[5] else 0
+        v_views = np.zeros((len(chunks), wanted, 16))
+
+        def unproject(task: int) -> None:
+            b, first = chunks[task]
+            ids, planes, slots = scenes[b]
+            project_backward(
+                first, min(first + CHUNK, len(ids)), ids, planes, views[b], Ks[b], width, height, eps2d, antialiased, slots,
+                v_pairs[b], *(v[b] for v in v_inputs), v_colors[b], v_views[task],
+            )  # fmt: skip
+
+        threads.run(undraw, len(seen) * len(parts))
+        threads.run(unproject, len(chunks))
+        v_viewmats = None
+        if wanted:
+            v_viewmats = torch.zeros(batch, cameras, 4, 4)
+            for (b, _), v in zip(chunks, v_views, strict=True):
+                v_viewmats[b] += torch.from_numpy(v.reshape(cameras, 4, 4))
+        return *map(torch.from_numpy, v_inputs), torch.from_numpy(v_colors[..., :channels]), v_viewmats, *[None] * 7
 
 
 def rasterize_cpu(means, quats, scales, opacities, colors, viewmats, Ks, width, height, **options) -> tuple[Tensor, Tensor]:
@@ -103,18 +110,27 @@ def rasterize_cpu(means, quats, scales, opacities, colors, viewmats, Ks, width, 
 
     `options` are near_plane, far_plane, eps2d and antialiased.
     """
+    colors = colors[:, None] if colors.ndim == 3 else colors
     return _Splat.apply(
         means.float(), quats.float(), scales.float(), opacities.float(), colors.float(), viewmats, Ks, width, height,
         float(options["near_plane"]), float(options["far_plane"]), float(options["eps2d"]), bool(options["antialiased"]),
     )  # fmt: skip
 
 
-def _padded(x: Tensor) -> Tensor:
+def _array(x: Tensor, dtype) -> np.ndarray:
+    return np.ascontiguousarray(x.detach().numpy(), dtype)
+
+
+def _padded(x: Tensor) -> np.ndarray:
     """Float32, contiguous, last dimension padded with zeros to a multiple of three (the kernels' channel count)."""
-    return torch.nn.functional.pad(x.float(), (0, -x.shape[-1] % 3)).contiguous()
+    missing = -x.shape[-1] % 3
+    return _array(torch.nn.functional.pad(x, (0, missing)) if missing else x, np.float32)
 
 
-def _scene(colors: Tensor, j: int, cameras: int) -> np.ndarray:
-    """Colours [N, D] of image j."""
-    b, c = divmod(j, cameras)
-    return (colors[b] if colors.ndim == 3 else colors[b, c]).numpy()
+def _parts(width: int, height: int, jobs: int) -> list[tuple[int, int]]:
+    """Ranges of tiles that one task draws: all of an image, or less if there are few images for the threads."""
+    from .splat_project import TILE
+
+    tiles = -(-width // TILE) * -(-height // TILE)
+    count = min(tiles, max(1, -(-torch.get_num_threads() * 2 // max(jobs, 1))))
+    return [(part * tiles // count, (part + 1) * tiles // count) for part in range(count)]

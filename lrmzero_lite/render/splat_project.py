@@ -1,7 +1,7 @@
-"""Compiled splatting, first half: projection, culling, sorting and binning of Gaussians, and the way back.
+"""Compiled splatting, first third: a scene as vectors, its projection into a view, culling, depth order and tiles.
 
-Semantics are gsplat 1.5.3's; `splat_reference.py` states the same equations in torch. One image is prepared by one
-thread: projected, culled by the exact ellipse alpha >= 1/255, sorted by depth, binned into tiles.
+Semantics are gsplat 1.5.3's; `splat_reference.py` states the same equations in torch. Geometry is computed in float64,
+eight Gaussians at a time; one thread works on one view.
 """
 
 from __future__ import annotations
@@ -9,272 +9,255 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .simd import FLAGS
+from .simd import FLAGS, WIDE_LANES, load, maximum, minimum, square_root, store
 
 ALPHA_MIN = np.float32(1 / 255)
-TILE = 32  # pixels; the state of its 64 blocks of 4 x 4 pixels stays in the first-level cache
-RECORD = 7  # mx, my, a/2, b, c/2, opacity, cut
+SHIFT = 5
+TILE = 1 << SHIFT  # pixels; the state of its 64 blocks of 4 x 4 pixels stays in the first-level cache
+RECORD = 8  # mx, my, a/2, b, c/2, opacity, cut, one unused
 OPTIONS = dict(cache=True, nogil=True, fastmath=set(FLAGS), error_model="numpy")
+LANES = WIDE_LANES
+
+# A scene is [PLANES, padded count], flattened: mean x y z, quaternion w x y z, scale x y z, opacity, ln(255 opacity),
+# world covariance xx xy xz, yy yz zz. The names are the first planes.
+X, QW, SX, OPACITY, CUT, CXX, CYY, PLANES = 0, 3, 7, 10, 11, 12, 15, 18
 
 
 @njit(**OPTIONS)
-def prepare(means, quats, scales, opacities, viewmat, K, width, height, near, far, eps2d, antialiased):
-    """Project one scene into one camera and list what each tile sees, nearest first.
+def gather(means, quats, scales, opacities):
+    """The Gaussians that can reach alpha 1/255 at all: their ids [M] and planes [PLANES * padded M], with world covariances.
 
-    Returns ids [V] of the visible Gaussians by depth, records [V, 7], boxes [V, 4] in pixels (inclusive),
-    tile_start [tiles + 1] and tile_list, positions in ids.
+    The count is padded to whole vectors; what stands in the padding is finite and never read.
     """
-    n = len(means)
-    record = np.empty((n, RECORD), np.float32)
-    box = np.empty((n, 4), np.int32)
-    depth = np.empty(n, np.float32)
-    kept = np.empty(n, np.int32)
     count = 0
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    cov = np.empty(6, np.float64)
-    for g in range(n):
-        o = opacities[g]
-        if not o >= ALPHA_MIN:
+    for g in range(len(means)):
+        count += opacities[g] >= ALPHA_MIN
+    pad = (count + LANES - 1) // LANES * LANES
+    ids, planes = np.empty(count, np.int32), np.ones(PLANES * pad, np.float64)
+    i = 0
+    for g in range(len(means)):
+        if not opacities[g] >= ALPHA_MIN:
             continue
-        x, y, z = means[g, 0], means[g, 1], means[g, 2]
-        zc = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
-        if not (zc >= near and zc <= far):
-            continue
-        xc = viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]
-        yc = viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]
-        _covariance(quats[g], scales[g], viewmat, cov)
-        rz = 1.0 / zc
-        tx = _clamped(xc * rz, -cx / fx - 0.15 * width / fx, (width - cx) / fx + 0.15 * width / fx) * zc
-        ty = _clamped(yc * rz, -cy / fy - 0.15 * height / fy, (height - cy) / fy + 0.15 * height / fy) * zc
-        j00, j02, j11, j12 = fx * rz, -fx * tx * rz * rz, fy * rz, -fy * ty * rz * rz
-        sxx = j00 * j00 * cov[0] + 2 * j00 * j02 * cov[2] + j02 * j02 * cov[5]
-        sxy = j00 * j11 * cov[1] + j00 * j12 * cov[2] + j02 * j11 * cov[4] + j02 * j12 * cov[5]
-        syy = j11 * j11 * cov[3] + 2 * j11 * j12 * cov[4] + j12 * j12 * cov[5]
-        before = sxx * syy - sxy * sxy
-        sxx += eps2d
-        syy += eps2d
-        det = sxx * syy - sxy * sxy
-        if not det > 0:
-            continue
-        if antialiased:
-            o = o * np.sqrt(max(before / det, 0.0))
-            if not o >= ALPHA_MIN:
-                continue
-        cut = np.log(255.0 * o)
-        mx, my = fx * xc * rz + cx, fy * yc * rz + cy
-        ex, ey = np.sqrt(2 * cut * sxx) + 1e-3, np.sqrt(2 * cut * syy) + 1e-3
-        if not (mx + ex >= 0.5 and mx - ex <= width - 0.5 and my + ey >= 0.5 and my - ey <= height - 0.5):
-            continue
-        x0, x1 = int(np.ceil(max(mx - ex, 0.0) - 0.5)), int(np.floor(min(mx + ex, float(width)) - 0.5))
-        y0, y1 = int(np.ceil(max(my - ey, 0.0) - 0.5)), int(np.floor(min(my + ey, float(height)) - 0.5))
-        x0, y0 = max(x0, 0), max(y0, 0)
-        if x1 < x0 or y1 < y0:
-            continue
-        record[count, 0], record[count, 1] = mx, my
-        record[count, 2], record[count, 3], record[count, 4] = 0.5 * syy / det, -sxy / det, 0.5 * sxx / det
-        record[count, 5], record[count, 6] = o, cut
-        box[count, 0], box[count, 1], box[count, 2], box[count, 3] = x0, x1, y0, y1
-        depth[count] = zc
-        kept[count] = g
-        count += 1
-
-    order = _sort(depth[:count].view(np.uint32))
-    ids = np.empty(count, np.int32)
-    records = np.empty((count, RECORD), np.float32)
-    boxes = np.empty((count, 4), np.int32)
-    columns, rows = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
-    tile_start = np.zeros(columns * rows + 1, np.int64)
-    for i in range(count):
-        k = order[i]
-        ids[i] = kept[k]
-        for f in range(RECORD):
-            records[i, f] = record[k, f]
+        ids[i] = g
+        for f in range(3):
+            planes[(X + f) * pad + i] = means[g, f]
+            planes[(SX + f) * pad + i] = scales[g, f]
         for f in range(4):
-            boxes[i, f] = box[k, f]
-        for ty in range(box[k, 2] // TILE, box[k, 3] // TILE + 1):
-            for tx in range(box[k, 0] // TILE, box[k, 1] // TILE + 1):
-                tile_start[ty * columns + tx + 1] += 1
-    for t in range(columns * rows):
-        tile_start[t + 1] += tile_start[t]
-    fill = tile_start[:-1].copy()
-    tile_list = np.empty(tile_start[-1], np.int32)
-    for i in range(count):
-        for ty in range(boxes[i, 2] // TILE, boxes[i, 3] // TILE + 1):
-            for tx in range(boxes[i, 0] // TILE, boxes[i, 1] // TILE + 1):
-                t = ty * columns + tx
-                tile_list[fill[t]] = i
-                fill[t] += 1
-    return ids, records, boxes, tile_start, tile_list
+            planes[(QW + f) * pad + i] = quats[g, f]
+        planes[OPACITY * pad + i] = opacities[g]
+        planes[CUT * pad + i] = np.log(255.0 * opacities[g])
+        i += 1
+    for i in range(0, pad, LANES):
+        r = rotation(planes, pad, i)
+        xx, xy, xz, yy, yz, zz = r[0] * 0.0, r[0] * 0.0, r[0] * 0.0, r[0] * 0.0, r[0] * 0.0, r[0] * 0.0
+        for j in range(3):
+            s = load(planes, (SX + j) * pad + i)
+            a, b, c = r[j] * s, r[3 + j] * s, r[6 + j] * s
+            xx, xy, xz, yy, yz, zz = xx + a * a, xy + a * b, xz + a * c, yy + b * b, yz + b * c, zz + c * c
+        store(planes, CXX * pad + i, xx)
+        store(planes, (CXX + 1) * pad + i, xy)
+        store(planes, (CXX + 2) * pad + i, xz)
+        store(planes, CYY * pad + i, yy)
+        store(planes, (CYY + 1) * pad + i, yz)
+        store(planes, (CYY + 2) * pad + i, zz)
+    return ids, planes
 
 
 @njit(**OPTIONS)
-def _clamped(value, low, high):
-    return min(max(value, low), high)
+def triple(planes, pad, plane, i):
+    """Three consecutive planes of eight Gaussians."""
+    return load(planes, plane * pad + i), load(planes, (plane + 1) * pad + i), load(planes, (plane + 2) * pad + i)
 
 
 @njit(**OPTIONS)
-def _rotation(quat):
-    """Nine entries of the rotation matrix of a quaternion w x y z of any length."""
-    w, x, y, z = np.float64(quat[0]), np.float64(quat[1]), np.float64(quat[2]), np.float64(quat[3])
-    inverse = 1.0 / np.sqrt(w * w + x * x + y * y + z * z)
-    w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
+def unit_quats(planes, pad, i):
+    """Quaternions of eight Gaussians at unit length, and one over their length; a zero quaternion stays zero."""
+    w, (x, y, z) = load(planes, QW * pad + i), triple(planes, pad, QW + 1, i)
+    square = w * w + x * x + y * y + z * z
+    inverse = 1.0 / square_root(maximum(square, square * 0.0 + 1e-24))
+    return w * inverse, x * inverse, y * inverse, z * inverse, inverse
+
+
+@njit(**OPTIONS)
+def rotation(planes, pad, i):
+    """Rotation matrices of eight Gaussians, nine entries row by row."""
+    w, x, y, z, _ = unit_quats(planes, pad, i)
     return (
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+        1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y),
+        2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x),
+        2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y),
     )  # fmt: skip
 
 
 @njit(**OPTIONS)
-def _covariance(quat, scale, viewmat, cov):
-    """Covariance in camera coordinates: xx, xy, xz, yy, yz, zz."""
-    r = _rotation(quat)
-    for f in range(6):
-        cov[f] = 0.0
-    for j in range(3):
-        a, b, c = r[j] * scale[j], r[3 + j] * scale[j], r[6 + j] * scale[j]
-        u = viewmat[0, 0] * a + viewmat[0, 1] * b + viewmat[0, 2] * c
-        v = viewmat[1, 0] * a + viewmat[1, 1] * b + viewmat[1, 2] * c
-        w = viewmat[2, 0] * a + viewmat[2, 1] * b + viewmat[2, 2] * c
-        cov[0] += u * u
-        cov[1] += u * v
-        cov[2] += u * w
-        cov[3] += v * v
-        cov[4] += v * w
-        cov[5] += w * w
+def in_camera(planes, pad, i, view):
+    """Camera coordinates x, y, z of eight means. `view` [16] is the world-to-camera matrix, row by row."""
+    x, y, z = triple(planes, pad, X, i)
+    return (
+        x * view[0] + y * view[1] + z * view[2] + view[3],
+        x * view[4] + y * view[5] + z * view[6] + view[7],
+        x * view[8] + y * view[9] + z * view[10] + view[11],
+    )  # fmt: skip
+
+
+@njit(**OPTIONS)
+def local_map(xc, yc, rz, lens):
+    """The projection's derivative at eight means: j00, j02, j11, j12, and x/z, y/z as held within 15 % of the image.
+
+    `lens` [8] holds fx, fy, cx, cy and the limits of x/z (low, high) and y/z (low, high).
+    """
+    u, v = xc * rz, yc * rz
+    zero = rz * 0.0
+    u = minimum(maximum(u, zero + lens[4]), zero + lens[5])
+    v = minimum(maximum(v, zero + lens[6]), zero + lens[7])
+    return rz * lens[0], u * rz * -lens[0], rz * lens[1], v * rz * -lens[1], u, v
+
+
+@njit(**OPTIONS)
+def lens_of(K, width, height):
+    """What `local_map` needs of a camera."""
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    lens = np.empty(8, np.float64)
+    lens[0], lens[1], lens[2], lens[3] = fx, fy, cx, cy
+    lens[4], lens[5] = (-cx - 0.15 * width) / fx, (width - cx + 0.15 * width) / fx
+    lens[6], lens[7] = (-cy - 0.15 * height) / fy, (height - cy + 0.15 * height) / fy
+    return lens
+
+
+@njit(**OPTIONS)
+def covariance_2d(planes, pad, i, j00, j02, j11, j12, view):
+    """Rows m0, m1 of J W, and covariances xx, xy, yy of eight Gaussians in pixels, before blurring."""
+    xx, xy, xz = triple(planes, pad, CXX, i)
+    yy, yz, zz = triple(planes, pad, CYY, i)
+    a0, a1, a2 = j00 * view[0] + j02 * view[8], j00 * view[1] + j02 * view[9], j00 * view[2] + j02 * view[10]
+    b0, b1, b2 = j11 * view[4] + j12 * view[8], j11 * view[5] + j12 * view[9], j11 * view[6] + j12 * view[10]
+    u0, u1, u2 = xx * a0 + xy * a1 + xz * a2, xy * a0 + yy * a1 + yz * a2, xz * a0 + yz * a1 + zz * a2
+    v0, v1, v2 = xx * b0 + xy * b1 + xz * b2, xy * b0 + yy * b1 + yz * b2, xz * b0 + yz * b1 + zz * b2
+    sxx, sxy, syy = u0 * a0 + u1 * a1 + u2 * a2, u0 * b0 + u1 * b1 + u2 * b2, v0 * b0 + v1 * b1 + v2 * b2
+    return a0, a1, a2, b0, b1, b2, sxx, sxy, syy
+
+
+@njit(**OPTIONS)
+def project(ids, planes, view, K, width, height, near, far, eps2d, antialiased, slots):
+    """Project a gathered scene into one view and list what each tile sees, nearest first.
+
+    Returns, for the V visible Gaussians by depth: records [V, 7], boxes [V, 4] in pixels (inclusive) and owners [V]
+    (their ids); then tile_start [tiles + 1] and tile_list [I, 2]: position among the V, and slot. The slot numbers the
+    I (Gaussian, tile) pairs in the order of the gathered scene: Gaussian i owns slots[i] to slots[i + 1] - 1 of `slots` [M + 1].
+    """
+    count = len(ids)
+    pad = len(planes) // PLANES
+    lens = lens_of(K, width, height)
+    lane = np.empty(10 * LANES, np.float64)  # depth, det, factor^2, covariance / det, means, box
+    record, box = np.empty((count, RECORD), np.float32), np.empty((count, 4), np.int16)
+    columns, rows = (width + TILE - 1) >> SHIFT, (height + TILE - 1) >> SHIFT
+    tile_start = np.zeros(columns * rows + 1, np.int64)
+    depth, owner = np.empty(count, np.float32), np.empty(count, np.int32)
+    kept = 0
+    slots[0] = 0
+    for i in range(0, pad, LANES):
+        xc, yc, zc = in_camera(planes, pad, i, view)
+        rz = 1.0 / zc
+        j00, j02, j11, j12, _, _ = local_map(xc, yc, rz, lens)
+        _, _, _, _, _, _, sxx, sxy, syy = covariance_2d(planes, pad, i, j00, j02, j11, j12, view)
+        before = sxx * syy - sxy * sxy
+        sxx, syy = sxx + eps2d, syy + eps2d
+        det = sxx * syy - sxy * sxy
+        inverse = 1.0 / det
+        mx, my = xc * rz * lens[0] + lens[2], yc * rz * lens[1] + lens[3]
+        cut = load(planes, CUT * pad + i) * 2.0
+        ex, ey = square_root(cut * sxx) + 1e-3, square_root(cut * syy) + 1e-3
+        store(lane, 0 * LANES, zc)
+        store(lane, 1 * LANES, det)
+        store(lane, 2 * LANES, before * inverse)
+        store(lane, 3 * LANES, syy * inverse)
+        store(lane, 4 * LANES, sxy * inverse)
+        store(lane, 5 * LANES, sxx * inverse)
+        store(lane, 6 * LANES, mx)
+        store(lane, 7 * LANES, my)
+        store(lane, 8 * LANES, ex)
+        store(lane, 9 * LANES, ey)
+        for k in range(min(LANES, count - i)):
+            slots[i + k + 1] = slots[i + k]
+            z = lane[k]
+            if not (z >= near and z <= far and lane[LANES + k] > 0):
+                continue
+            o, cut_k = planes[OPACITY * pad + i + k], planes[CUT * pad + i + k]
+            if antialiased:
+                o *= np.sqrt(max(lane[2 * LANES + k], 0.0))
+                if not o >= ALPHA_MIN:
+                    continue
+                cut_k = np.log(255.0 * o)
+            x, y, rx, ry = lane[6 * LANES + k], lane[7 * LANES + k], lane[8 * LANES + k], lane[9 * LANES + k]
+            x0, x1 = int(np.ceil(min(max(x - rx, 0.5), width) - 0.5)), int(np.floor(max(min(x + rx, width), 0.0) - 0.5))
+            y0, y1 = int(np.ceil(min(max(y - ry, 0.5), height) - 0.5)), int(np.floor(max(min(y + ry, height), 0.0) - 0.5))
+            x1, y1 = min(x1, width - 1), min(y1, height - 1)
+            if x1 < x0 or y1 < y0:
+                continue
+            record[kept, 0], record[kept, 1] = x, y
+            record[kept, 2] = 0.5 * lane[3 * LANES + k]
+            record[kept, 3] = -lane[4 * LANES + k]
+            record[kept, 4] = 0.5 * lane[5 * LANES + k]
+            record[kept, 5], record[kept, 6] = o, cut_k
+            box[kept, 0], box[kept, 1], box[kept, 2], box[kept, 3] = x0, x1, y0, y1
+            depth[kept], owner[kept] = z, i + k
+            tx0, tx1, ty0, ty1 = x0 >> SHIFT, x1 >> SHIFT, y0 >> SHIFT, y1 >> SHIFT
+            slots[i + k + 1] += (tx1 - tx0 + 1) * (ty1 - ty0 + 1)
+            for ty in range(ty0, ty1 + 1):
+                for tx in range(tx0, tx1 + 1):
+                    tile_start[ty * columns + tx + 1] += 1
+            kept += 1
+    for t in range(columns * rows):
+        tile_start[t + 1] += tile_start[t]
+    order = _sort(depth[:kept].view(np.uint32))
+    records, boxes, owners = np.empty((kept, RECORD), np.float32), np.empty((kept, 4), np.int16), np.empty(kept, np.int32)
+    _permute(order, record.view(np.int64), records.view(np.int64), box.view(np.int64), boxes.view(np.int64))
+    fill = tile_start[:-1].copy()
+    tile_list = np.empty((tile_start[-1], 2), np.int32)
+    for i in range(kept):
+        owners[i] = ids[owner[order[i]]]
+        slot = slots[owner[order[i]]]
+        tx0, tx1 = boxes[i, 0] >> SHIFT, boxes[i, 1] >> SHIFT
+        for ty in range(boxes[i, 2] >> SHIFT, (boxes[i, 3] >> SHIFT) + 1):
+            for tx in range(tx0, tx1 + 1):
+                t = ty * columns + tx
+                tile_list[fill[t], 0], tile_list[fill[t], 1] = i, slot
+                fill[t] += 1
+                slot += 1
+    return records, boxes, owners, tile_start, tile_list
+
+
+@njit(**OPTIONS)
+def _permute(order, record, records, box, boxes):
+    """Rows in the order of depth; four and one words of eight bytes each."""
+    for i in range(len(order)):
+        k = order[i]
+        for f in range(4):
+            records[i, f] = record[k, f]
+        boxes[i, 0] = box[k, 0]
 
 
 @njit(**OPTIONS)
 def _sort(keys):
-    """Stable order of uint32 keys: least significant digit first, three digits of 11 bits."""
+    """Stable order of uint32 keys: least significant digit first, as many digits of 11 bits as the keys' range needs."""
     n = len(keys)
-    order, other = np.arange(n).astype(np.int32), np.empty(n, np.int32)
-    for shift in (0, 11, 22):
-        start = np.zeros(2049, np.int64)
+    order, other = np.empty(n, np.int32), np.empty(n, np.int32)
+    low, high = np.uint32(0xFFFFFFFF), np.uint32(0)
+    for i in range(n):
+        order[i] = i
+        low, high = min(low, keys[i]), max(high, keys[i])
+    shift = 0
+    start = np.empty(2049, np.int32)
+    while n > 0 and (high - low) >> shift > 0:
+        start[:] = 0
         for i in range(n):
-            start[((keys[i] >> shift) & 2047) + 1] += 1
+            start[(((keys[i] - low) >> shift) & 2047) + 1] += 1
         for d in range(2048):
             start[d + 1] += start[d]
         for i in range(n):
-            digit = (keys[order[i]] >> shift) & 2047
+            digit = ((keys[order[i]] - low) >> shift) & 2047
             other[start[digit]] = order[i]
             start[digit] += 1
         order, other = other, order
+        shift += 11
     return order
-
-
-@njit(**OPTIONS)
-def project_backward(
-    ids, records, v_records, means, quats, scales, opacities, viewmat, K, width, height, eps2d, antialiased,
-    v_means, v_quats, v_scales, v_opacities,
-):  # fmt: skip
-    """Chain rule through the projection for the visible Gaussians of one image; adds to the four gradients."""
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
-    x_low, x_high = -cx / fx - 0.15 * width / fx, (width - cx) / fx + 0.15 * width / fx
-    y_low, y_high = -cy / fy - 0.15 * height / fy, (height - cy) / fy + 0.15 * height / fy
-    cov = np.empty(6, np.float64)
-    J, G, M = np.zeros((2, 3)), np.empty((2, 2)), np.empty((3, 3))
-    GJ, v_J, v_M, v_cov, half = np.empty((2, 3)), np.empty((2, 3)), np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3))
-    v_R = np.empty((3, 3))
-    for i in range(len(ids)):
-        g = ids[i]
-        a, b, c = 2.0 * records[i, 2], 1.0 * records[i, 3], 2.0 * records[i, 4]
-        v_o = float(v_records[i, 5])
-        v_mx = a * v_records[i, 3] + b * v_records[i, 4]
-        v_my = b * v_records[i, 3] + c * v_records[i, 4]
-        # dL/dconic as a symmetric matrix, then dL/dcovariance2d = -conic G conic
-        g00, g01, g11 = 0.5 * v_records[i, 0], 0.5 * v_records[i, 1], 0.5 * v_records[i, 2]
-        p00, p01, p10, p11 = a * g00 + b * g01, a * g01 + b * g11, b * g00 + c * g01, b * g01 + c * g11
-        G[0, 0], G[1, 1] = -(p00 * a + p01 * b), -(p10 * b + p11 * c)
-        G[0, 1] = G[1, 0] = -(p00 * b + p01 * c)
-
-        x, y, z = means[g, 0], means[g, 1], means[g, 2]
-        xc = viewmat[0, 0] * x + viewmat[0, 1] * y + viewmat[0, 2] * z + viewmat[0, 3]
-        yc = viewmat[1, 0] * x + viewmat[1, 1] * y + viewmat[1, 2] * z + viewmat[1, 3]
-        zc = viewmat[2, 0] * x + viewmat[2, 1] * y + viewmat[2, 2] * z + viewmat[2, 3]
-        _covariance(quats[g], scales[g], viewmat, cov)
-        M[0, 0], M[0, 1], M[0, 2], M[1, 1], M[1, 2], M[2, 2] = cov[0], cov[1], cov[2], cov[3], cov[4], cov[5]
-        M[1, 0], M[2, 0], M[2, 1] = cov[1], cov[2], cov[4]
-        rz = 1.0 / zc
-        tx, ty = _clamped(xc * rz, x_low, x_high) * zc, _clamped(yc * rz, y_low, y_high) * zc
-        J[0, 0], J[0, 2], J[1, 1], J[1, 2] = fx * rz, -fx * tx * rz * rz, fy * rz, -fy * ty * rz * rz
-
-        if antialiased:
-            # opacity_eff = o sqrt(det S / det (S + eps I)); S + eps I is the inverse of the conic
-            det_conic = a * c - b * b
-            sxx, syy, sxy = c / det_conic, a / det_conic, -b / det_conic
-            before, after = (sxx - eps2d) * (syy - eps2d) - sxy * sxy, 1.0 / det_conic
-            factor = np.sqrt(max(before / after, 0.0))
-            v_factor = v_o * opacities[g]
-            v_o = v_o * factor
-            to_before, to_after = 0.5 / (max(factor, 1e-6) * after) * v_factor, -0.5 * factor / after * v_factor
-            G[0, 0] += to_before * (syy - eps2d) + to_after * syy
-            G[1, 1] += to_before * (sxx - eps2d) + to_after * sxx
-            G[0, 1] -= (to_before + to_after) * sxy
-            G[1, 0] = G[0, 1]
-        v_opacities[g] += v_o
-
-        for p in range(2):
-            for q in range(3):
-                GJ[p, q] = G[p, 0] * J[0, q] + G[p, 1] * J[1, q]
-        for p in range(2):
-            for q in range(3):
-                v_J[p, q] = 2 * (GJ[p, 0] * M[0, q] + GJ[p, 1] * M[1, q] + GJ[p, 2] * M[2, q])
-        for p in range(3):
-            for q in range(3):
-                v_M[p, q] = J[0, p] * GJ[0, q] + J[1, p] * GJ[1, q]
-        for p in range(3):
-            for q in range(3):
-                half[p, q] = v_M[p, 0] * viewmat[0, q] + v_M[p, 1] * viewmat[1, q] + v_M[p, 2] * viewmat[2, q]
-        for p in range(3):
-            for q in range(3):
-                v_cov[p, q] = viewmat[0, p] * half[0, q] + viewmat[1, p] * half[1, q] + viewmat[2, p] * half[2, q]
-
-        v_x, v_y = fx * rz * v_mx, fy * rz * v_my
-        v_z = -(fx * xc * v_mx + fy * yc * v_my) * rz * rz - (fx * v_J[0, 0] + fy * v_J[1, 1]) * rz * rz
-        for on_x in (True, False):
-            focal, t, ratio = (fx, tx, xc * rz) if on_x else (fy, ty, yc * rz)
-            low, high, v = (x_low, x_high, v_J[0, 2]) if on_x else (y_low, y_high, v_J[1, 2])
-            v_z += 2 * focal * t * rz * rz * rz * v
-            if ratio >= low and ratio <= high:
-                if on_x:
-                    v_x -= focal * rz * rz * v
-                else:
-                    v_y -= focal * rz * rz * v
-            else:
-                v_z -= focal * t * rz * rz * rz * v
-        for q in range(3):
-            v_means[g, q] += viewmat[0, q] * v_x + viewmat[1, q] * v_y + viewmat[2, q] * v_z
-
-        r = _rotation(quats[g])
-        for q in range(3):
-            v_s = 0.0
-            for p in range(3):
-                v_Q = 2 * (v_cov[p, 0] * r[q] + v_cov[p, 1] * r[3 + q] + v_cov[p, 2] * r[6 + q]) * scales[g, q]
-                v_s += v_Q * r[3 * p + q]
-                v_R[p, q] = v_Q * scales[g, q]
-            v_scales[g, q] += v_s
-        _quat_backward(quats[g], v_R, v_quats[g])
-
-
-@njit(**OPTIONS)
-def _quat_backward(quat, v_R, v_quat):
-    """Through the rotation matrix and the normalisation of w x y z."""
-    w, x, y, z = np.float64(quat[0]), np.float64(quat[1]), np.float64(quat[2]), np.float64(quat[3])
-    inverse = 1.0 / np.sqrt(w * w + x * x + y * y + z * z)
-    w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
-    gw = 2 * (x * (v_R[2, 1] - v_R[1, 2]) + y * (v_R[0, 2] - v_R[2, 0]) + z * (v_R[1, 0] - v_R[0, 1]))
-    gx = 2 * (
-        -2 * x * (v_R[1, 1] + v_R[2, 2]) + y * (v_R[0, 1] + v_R[1, 0]) + z * (v_R[0, 2] + v_R[2, 0]) + w * (v_R[2, 1] - v_R[1, 2])
-    )
-    gy = 2 * (
-        x * (v_R[0, 1] + v_R[1, 0]) - 2 * y * (v_R[0, 0] + v_R[2, 2]) + z * (v_R[1, 2] + v_R[2, 1]) + w * (v_R[0, 2] - v_R[2, 0])
-    )
-    gz = 2 * (
-        x * (v_R[0, 2] + v_R[2, 0]) + y * (v_R[1, 2] + v_R[2, 1]) - 2 * z * (v_R[0, 0] + v_R[1, 1]) + w * (v_R[1, 0] - v_R[0, 1])
-    )
-    along = gw * w + gx * x + gy * y + gz * z
-    v_quat[0] += (gw - along * w) * inverse
-    v_quat[1] += (gx - along * x) * inverse
-    v_quat[2] += (gy - along * y) * inverse
-    v_quat[3] += (gz - along * z) * inverse

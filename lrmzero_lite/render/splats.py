@@ -66,8 +66,6 @@ def render_splats(
             means, quats, scales, opacities, colors, viewmats, Ks, width, height, sh_degree=sh_degree,
             backgrounds=backgrounds, render_mode=render_mode, rasterize_mode=rasterize_mode, **options,
         )  # fmt: skip
-    if backend == "cpu" and viewmats.requires_grad:
-        raise InputError("The compiled backend gives no gradient to viewmats; use backend='torch' or detach them.")
 
     flat = lambda x: x.reshape(-1, *x.shape[len(lead) :]) if lead else x[None]
     means, quats, scales, opacities = (flat(x) for x in (means, quats, scales, opacities))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
@@ -20,10 +20,23 @@ def run(task: Callable[[int], object], count: int) -> None:
         for index in range(count):
             task(index)
         return
-    if _pool is None or _size < threads:
-        _pool, _size = ThreadPoolExecutor(threads, thread_name_prefix="lrmzero"), threads
-    for _ in _pool.map(task, range(count)):
-        pass
+    if _pool is None or _size < threads - 1:
+        _pool, _size = ThreadPoolExecutor(threads - 1, thread_name_prefix="lrmzero"), threads - 1
+    indices = iter(range(count))  # next() on it is atomic: each index is taken once
+
+    def work() -> None:
+        for index in indices:
+            task(index)
+
+    helpers = [_pool.submit(work) for _ in range(threads - 1)]
+    try:
+        work()  # the calling thread takes its share
+    finally:
+        for _ in indices:  # after an exception: leave nothing for the others
+            pass
+        wait(helpers)
+    for helper in helpers:
+        helper.result()
 
 
 def _forget_pool() -> None:
