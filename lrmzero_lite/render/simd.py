@@ -172,6 +172,33 @@ def total(typingctx, a):
 
 
 @intrinsic
+def store_totals(typingctx, array, index, a, b, c, d, e, f, g, h):
+    """Write the eight sums of the lanes of eight float32 vectors to array[index : index + 8], adding them up together."""
+
+    def codegen(context, builder, sig, args):
+        at = context.cast(builder, args[1], sig.args[1], types.intp)
+        rows = list(args[2:])
+        width = LANES  # lanes that one row still takes
+        while len(rows) > 1:
+            rows = [_fold(builder, rows[k], rows[k + 1], width) for k in range(0, len(rows), 2)]
+            width //= 2
+        sums = _fold(builder, rows[0], rows[0], width)
+        first = builder.shuffle_vector(sums, sums, ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(8))))
+        data = cgutils.create_struct_proxy(sig.args[0])(context, builder, args[0]).data
+        builder.store(first, builder.bitcast(builder.gep(data, [at]), first.type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, index, *[vector] * 8), codegen
+
+
+def _fold(builder, a, b, width: int):
+    """Add the upper half of every run of `width` lanes to its lower half; the halved runs of a, then those of b."""
+    lanes = [lane for lane in range(2 * LANES) if lane % width < width // 2]
+    index = lambda shift: ir.Constant(ir.VectorType(ir.IntType(32), LANES), [lane + shift for lane in lanes])
+    return builder.fadd(builder.shuffle_vector(a, b, index(0)), builder.shuffle_vector(a, b, index(width // 2)), flags=FLAGS)
+
+
+@intrinsic
 def square_root(typingctx, a):
     """Lane-wise square root."""
 

@@ -16,6 +16,7 @@ from .simd import (
     minimum,
     splat,
     store,
+    store_totals,
     total,
     where_greater,
     where_greater_equal,
@@ -83,8 +84,6 @@ def composite(
                     at = block * 80
                     T = load(state, at)
                     here = where_greater_equal(cut, s, where_greater_equal(s, zero, T, zero), zero)
-                    if not any_greater(here, zero):
-                        continue
                     weight = where_greater(here, zero, minimum(_exp(s) * opacity, splat(ALPHA_MAX)), zero)
                     T_next = T - T * weight
                     goes_on = where_greater(T_next, stop, T_next, zero - T)
@@ -146,6 +145,7 @@ def composite_backward(
     columns = (width + TILE - 1) // TILE
     state = np.empty(BLOCKS * BLOCKS * 6 * 16, np.float32)  # T, suffix, last, gradient of red, green, blue
     block_last = np.empty(BLOCKS * BLOCKS, np.int64)
+    flat, sums = v_pairs.reshape(-1), np.empty(8, np.float32)
     lane_x, lane_y, zero, limit = load(LANE_X, 0), load(LANE_Y, 0), splat(ZERO), splat(ALPHA_MAX)
     for tile in range(first, last_tile):
         left, top = (tile % columns) * TILE, (tile // columns) * TILE
@@ -174,8 +174,6 @@ def composite_backward(
                     T = load(state, at)
                     here = where_greater_equal(cut, s, where_greater_equal(s, zero, T, zero), zero)
                     here = where_greater(load(state, at + 32), before, here, zero)
-                    if not any_greater(here, zero):
-                        continue
                     falloff = where_greater(here, zero, _exp(s), zero)
                     raw = falloff * opacity
                     weight = minimum(raw, limit)
@@ -200,18 +198,15 @@ def composite_backward(
                     yy = yy + vy * dy
                     x1 = x1 + vx
                     y1 = y1 + vy
+            row = slot * v_pairs.shape[1]
             if channel == 0:
+                store_totals(flat, row, xx, xy, yy, x1, y1, vo, vr, vg)
+            else:
+                store_totals(sums, 0, xx, xy, yy, x1, y1, vo, vr, vg)
                 for f in range(6):
-                    v_pairs[slot, f] = ZERO
-            v_pairs[slot, 0] += total(xx)
-            v_pairs[slot, 1] += total(xy)
-            v_pairs[slot, 2] += total(yy)
-            v_pairs[slot, 3] += total(x1)
-            v_pairs[slot, 4] += total(y1)
-            v_pairs[slot, 5] += total(vo)
-            v_pairs[slot, 6 + channel] = total(vr)
-            v_pairs[slot, 7 + channel] = total(vg)
-            v_pairs[slot, 8 + channel] = total(vb)
+                    flat[row + f] += sums[f]
+                flat[row + 6 + channel], flat[row + 7 + channel] = sums[6], sums[7]
+            flat[row + 8 + channel] = total(vb)
 
 
 @njit(**OPTIONS)
