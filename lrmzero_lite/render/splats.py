@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any, Literal
 
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor
 from ..cameras import Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
+from .deferred import deferred
 from .spherical import evaluate_sh
 from .splat_cpu import rasterize_cpu
+from .splat_inputs import Meta, check_inputs
 from .splat_reference import rasterize_reference
 
 BACKENDS = ("gsplat", "cpu", "torch")
@@ -39,13 +41,17 @@ def render_splats(
     render_mode: Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"] = "RGB",
     rasterize_mode: Literal["classic", "antialiased"] = "classic",
     backend: Literal["gsplat", "cpu", "torch"] | None = None,
+    views_per_pass: int | None = None,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Render Gaussians: colours [..., C, H, W, D] premultiplied by alpha, alphas [..., C, H, W, 1], and a meta dict.
 
     Also callable as `render_splats(gaussians, cameras, background=1.0, ...)`.
 
     `backend` None takes gsplat for CUDA tensors and the compiled kernels otherwise; "torch" is the dense reference in
-    the type of `means`. "D" is the accumulated and "ED" the expected depth along z, as in gsplat.
+    the type of `means`. "D" is the accumulated and "ED" the expected depth along z, as in gsplat. Gradients flow to the
+    five Gaussian inputs and to `viewmats`. With `views_per_pass` so many views are drawn at a time and drawn again in the
+    backward pass: memory does not grow with the number of views (GS-LRM App. A.3, deferred rendering). The meta dict
+    computes gsplat's "means2d", "depths", "conics" and "radii" when they are asked for.
 
     Raises InputError for an unknown mode or backend, shapes that disagree, or values that are not finite.
     """
@@ -56,17 +62,32 @@ def render_splats(
     backend = backend or ("gsplat" if means.is_cuda else "cpu")
     if backend not in BACKENDS:
         raise InputError(f"backend = {backend!r} is unknown; use one of {', '.join(BACKENDS)}.")
-    lead, count, cameras = means.shape[:-2], means.shape[-2], viewmats.shape[-3]
-    _check_shapes(lead, count, means, quats, scales, opacities, viewmats, Ks)
-    for name, tensor in (("means", means), ("quats", quats), ("scales", scales), ("opacities", opacities), ("colors", colors)):
-        _check_finite(name, tensor)
-    options: dict[str, Any] = {"near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d}
-    if backend == "gsplat":
-        return _render_gsplat(
-            means, quats, scales, opacities, colors, viewmats, Ks, width, height, sh_degree=sh_degree,
-            backgrounds=backgrounds, render_mode=render_mode, rasterize_mode=rasterize_mode, **options,
-        )  # fmt: skip
+    given = {"means": means, "quats": quats, "scales": scales, "opacities": opacities, "colors": colors}
+    given |= {"viewmats": viewmats, "Ks": Ks}
+    check_inputs(given, width, height, sh_degree, backgrounds)
+    options: dict[str, Any] = {
+        "near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d, "sh_degree": sh_degree,
+        "render_mode": render_mode, "rasterize_mode": rasterize_mode,
+    }  # fmt: skip
+    render = _render_gsplat if backend == "gsplat" else partial(_render, backend=backend)
+    if views_per_pass is None or views_per_pass >= viewmats.shape[-3]:
+        image, alpha, meta = render(*given.values(), width, height, backgrounds=backgrounds, **options)
+    else:
+        if views_per_pass < 1:
+            raise InputError(f"views_per_pass is {views_per_pass}; give at least 1, or None for all views at once.")
+        per_view = colors.ndim - (1 if sh_degree is None else 2) == means.ndim
+        draw = partial(render, width=width, height=height, **options)
+        image, alpha = deferred(draw, views_per_pass, per_view, *given.values(), backgrounds)
+        meta = {}
+    return image, alpha, Meta(given, width, height, eps2d, {**meta, "n_cameras": viewmats.shape[-3], "backend": backend})
 
+
+def _render(
+    means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, backgrounds, sh_degree, render_mode, rasterize_mode,
+    backend, **options,
+) -> tuple[Tensor, Tensor, dict[str, Any]]:  # fmt: skip
+    """The two backends of our own; arguments as in `render_splats`."""
+    lead, cameras = means.shape[:-2], viewmats.shape[-3]
     flat = lambda x: x.reshape(-1, *x.shape[len(lead) :]) if lead else x[None]
     means, quats, scales, opacities = (flat(x) for x in (means, quats, scales, opacities))
     colors, viewmats, Ks = flat(colors), flat(viewmats), flat(Ks)
@@ -91,7 +112,7 @@ def render_splats(
         extra = image.shape[-1] - backgrounds.shape[-1]  # depth is not composited
         paint = torch.nn.functional.pad(backgrounds, (0, max(extra, 0)))[..., None, None, :]
         image = image + (1 - alpha) * paint
-    return image, alpha, {"width": width, "height": height, "n_cameras": cameras, "backend": backend}
+    return image, alpha, {}
 
 
 @render_splats.register
@@ -114,32 +135,9 @@ def _render_gsplat(*args, **options) -> tuple[Tensor, Tensor, dict[str, Any]]:
         from gsplat import rasterization
     except ImportError as error:
         raise InputError(f"The gsplat backend needs gsplat ({error}); run `pip install 'lrmzero-lite[gpu]'`.") from error
-    image, alpha, meta = rasterization(*args, **options)
-    return image, alpha, {**meta, "backend": "gsplat"}
+    return rasterization(*args, **options)
 
 
 def _depths(means: Tensor, viewmats: Tensor) -> Tensor:
     """Depth along z of every mean in every camera, [B, C, N]."""
     return torch.einsum("bcj,bnj->bcn", viewmats[..., 2, :3], means) + viewmats[..., 2, 3, None]
-
-
-def _check_shapes(lead, count, means, quats, scales, opacities, viewmats, Ks) -> None:
-    for name, tensor, tail in (
-        ("quats", quats, (count, 4)),
-        ("scales", scales, (count, 3)),
-        ("opacities", opacities, (count,)),
-        ("viewmats", viewmats, (viewmats.shape[-3], 4, 4)),
-        ("Ks", Ks, (viewmats.shape[-3], 3, 3)),
-    ):
-        if tensor.shape != lead + tail:
-            raise InputError(
-                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(lead + tail)} beside means {tuple(means.shape)}."
-            )
-
-
-def _check_finite(name: str, tensor: Tensor) -> None:
-    if tensor.numel() and not torch.isfinite(tensor.detach().sum()):  # a cheap test first: one NaN or Inf poisons the sum
-        bad = ~torch.isfinite(tensor.detach())
-        if bad.any():
-            index = tuple(int(i) for i in bad.nonzero()[0])
-            raise InputError(f"{name}{list(index)} is {float(tensor.detach()[index])}; all Gaussians must be finite.")
