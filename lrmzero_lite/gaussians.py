@@ -1,16 +1,14 @@
-"""Gaussians: the scene as GS-LRM predicts it, after activation, and the 3DGS .ply file."""
+"""Gaussians: the scene as GS-LRM predicts it, after activation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import InputError
-from .files import write_bytes
 
 SH_C0 = 0.28209479177387814  # Y_00, the constant spherical harmonic
 
@@ -68,89 +66,49 @@ class Gaussians:
         keep = self.opacities >= min_opacity
         return self.map(lambda x: x[keep])
 
+    def with_sh_degree(self, degree: int) -> Gaussians:
+        """Cut the spherical harmonics to `degree` 0..3, or pad them with zeros."""
+        if degree not in (0, 1, 2, 3):
+            raise InputError(f"sh_degree is {degree}; use 0, 1, 2 or 3.")
+        wanted = (degree + 1) ** 2
+        sh = torch.nn.functional.pad(self.sh[..., :wanted, :], (0, 0, 0, max(0, wanted - self.sh.shape[-2])))
+        return replace(self, sh=sh)
+
     @classmethod
     def from_rgb(cls, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, rgb: Tensor) -> Gaussians:
         """Gaussians of view-independent colour `rgb` [..., N, 3]."""
         return cls(means, quats, scales, opacities, ((rgb - 0.5) / SH_C0)[..., None, :])
 
-    # ---- 3DGS .ply --------------------------------------------------------------------------------------------
+    # ---- files ------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
-        """Write the .ply that 3D Gaussian Splatting viewers read (log scales, logit opacities, unit quaternions)."""
-        if Path(path).suffix != ".ply":
-            raise InputError(f"Cannot save Gaussians as {Path(path).name}; use .ply.")
-        if self.means.ndim != 2:
-            raise InputError(
-                f"Only one scene fits in a .ply, but means has shape {tuple(self.means.shape)}; save one of the batch."
-            )
-        count, coefficients = len(self), self.sh.shape[-2]
-        opacities = self.opacities.clamp(1e-6, 1 - 1e-6)
-        columns = [
-            self.means,
-            torch.zeros_like(self.means),
-            self.sh[:, 0],
-            self.sh[:, 1:].transpose(1, 2).reshape(count, -1),  # channel-major, as the 3DGS exporter does
-            torch.logit(opacities)[:, None],
-            self.scales.clamp_min(1e-12).log(),
-            torch.nn.functional.normalize(self.quats, dim=-1),
-        ]
-        data = torch.cat(columns, dim=1).detach().cpu().numpy().astype("<f4")
-        header = "ply\nformat binary_little_endian 1.0\n" + f"element vertex {count}\n"
-        header += "".join(f"property float {name}\n" for name in _ply_names(coefficients)) + "end_header\n"
-        write_bytes(path, header.encode("ascii") + data.tobytes())
+    def save(self, path: str | Path, **options) -> None:
+        """Write one scene as .ply, .compressed.ply, .splat or .spz, atomically; `formats` says what each one keeps.
+
+        options: those of the format, for example `version=2` for .spz.
+        Raises InputError for another suffix, a batch, no Gaussians, or values that are not finite.
+        """
+        from .formats import save
+
+        save(self, path, **options)
 
     @classmethod
     def load(cls, path: str | Path) -> Gaussians:
-        """Read a 3DGS .ply. Raises InputError if the file is damaged, truncated or not one of Gaussians."""
-        try:
-            raw = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"Cannot read {path} ({error.strerror}); check the path.") from error
-        head, mark, body = raw.partition(b"end_header\n")
-        lines = head.decode("ascii", "replace").split("\n")
-        if not mark or lines[0].strip() != "ply" or "format binary_little_endian 1.0" not in head.decode("ascii", "replace"):
-            raise InputError(f"{path} is not a binary little-endian .ply; export it again from a 3DGS program.")
-        names = [line.split()[-1] for line in lines if line.startswith("property")]
-        count = next((int(line.split()[-1]) for line in lines if line.startswith("element vertex")), 0)
-        if any(line.startswith("property") and line.split()[1] not in ("float", "float32") for line in lines):
-            raise InputError(f"{path} holds properties that are not float32; export it as a plain 3DGS .ply.")
-        expected = count * len(names) * 4
-        if len(body) != expected:
-            raise InputError(
-                f"{path} holds {len(body)} bytes of data but its header promises {expected}; it is truncated."
-            )
-        table = dict(zip(names, np.frombuffer(body, "<f4").reshape(count, len(names)).T, strict=True))
-        try:
-            pick = lambda *keys: torch.from_numpy(np.stack([table[k] for k in keys], axis=-1).copy())  # noqa: E731
-            rest = sum(name.startswith("f_rest_") for name in names)
-            sh = pick("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
-            if rest:
-                higher = pick(*(f"f_rest_{i}" for i in range(rest))).reshape(count, 3, rest // 3).transpose(1, 2)
-                sh = torch.cat([sh, higher], dim=1)
-            return cls(
-                means=pick("x", "y", "z"),
-                quats=pick("rot_0", "rot_1", "rot_2", "rot_3"),
-                scales=pick("scale_0", "scale_1", "scale_2").exp(),
-                opacities=torch.sigmoid(pick("opacity")[:, 0]),
-                sh=sh,
-            )
-        except KeyError as error:
-            raise InputError(f"{path} has no property {error}; it is a .ply, but not one of Gaussians.") from error
+        """Read a .ply (plain or compressed), .splat or .spz. Raises InputError if it is damaged or holds something else."""
+        from .formats import load
+
+        return load(path)
 
 
 def merge(scenes: list[Gaussians]) -> Gaussians:
-    """Concatenate scenes along N."""
+    """Concatenate scenes along N; all get the highest SH degree among them, padded with zeros."""
+    if not scenes:
+        raise InputError("merge was given no scenes; give at least one.")
+    degree = max(scene.sh_degree for scene in scenes)
     fields = ("means", "quats", "scales", "opacities")
     cat = [torch.cat([getattr(s, f) for s in scenes], dim=-1 if f == "opacities" else -2) for f in fields]
-    return Gaussians(*cat, torch.cat([s.sh for s in scenes], dim=-3))
+    return Gaussians(*cat, torch.cat([s.with_sh_degree(degree).sh for s in scenes], dim=-3))
 
 
 def index_batch(gaussians: Gaussians, index: int) -> Gaussians:
     """One scene of a batch."""
     return replace(gaussians, **{f: getattr(gaussians, f)[index] for f in ("means", "quats", "scales", "opacities", "sh")})
-
-
-def _ply_names(coefficients: int) -> list[str]:
-    names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
-    names += [f"f_rest_{i}" for i in range(3 * (coefficients - 1))]
-    return names + ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
