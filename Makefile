@@ -16,12 +16,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export OMP_WAIT_POLICY := PASSIVE
 export TQDM_DISABLE := 1
 
-.PHONY: help book notebooks site test lint clean clean-all
+.PHONY: help book notebooks site test lint bench-splats clean clean-all
 
 help:
 	@echo 'make book        install, run the stale notebooks, build the site, print the page to open'
 	@echo 'make notebooks   install and run the stale notebooks only'
 	@echo 'make test        install, then style, tests, notebooks compared with a fresh run, site in a browser'
+	@echo 'make bench-splats  the splat renderer against torch and C++, side by side (five minutes; needs a C++ compiler)'
 	@echo 'make clean       remove the site and caches (clean-all: the environment $(VENV) as well)'
 	@echo
 	@echo 'PYTHON=python3.12       the Python to install with (3.11 or newer)'
@@ -53,6 +54,9 @@ test: lint
 	@$(BIN)/python -m pytest
 	@PYTHONPATH=tests $(BIN)/python -m pytest -q -p nbval_portable --nbval --nbval-current-env --nbval-cell-timeout 1200 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg --rootdir . notebooks
+
+bench-splats: $(READY)
+	@TQDM_DISABLE=0 $(BIN)/python -m benchmarks.bench_splats
 
 clean:
 	rm -rf book/_build runs/smoke runs/notebooks .pytest_cache .ruff_cache

@@ -79,6 +79,12 @@ class Gaussians:
         """Gaussians of view-independent colour `rgb` [..., N, 3]."""
         return cls(means, quats, scales, opacities, ((rgb - 0.5) / SH_C0)[..., None, :])
 
+    def show(self, **options):
+        """A `viz.SplatViewer` of this scene, to be turned in a notebook; options are those of `SplatViewer`."""
+        from .viz import SplatViewer
+
+        return SplatViewer(self, **options)
+
     # ---- files ------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path, **options) -> None:

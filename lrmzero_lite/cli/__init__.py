@@ -5,6 +5,9 @@ lrmzero render objects/zeroverse_00000000.glb --out views
 lrmzero train --preset lite --data shards --out runs/lite
 lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
 lrmzero reconstruct mug.glb --out mug
+lrmzero fit mug.glb --initial lite-64 --out mug
+lrmzero turntable mug/gaussians.ply --out mug.gif
+lrmzero convert mug/gaussians.ply mug.spz
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ import sys
 import tyro
 
 from ..errors import InputError
+from .convert import convert
+from .fit import fit
 from .network import evaluate, reconstruct, train
 from .objects import render, synthesize
+from .turntable import turntable
 
-COMMANDS = {f.__name__: f for f in (synthesize, render, train, evaluate, reconstruct)}
+COMMANDS = {f.__name__: f for f in (synthesize, render, train, evaluate, reconstruct, fit, turntable, convert)}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
-from .arguments import Device, Rung, load_object, pick_device
+from .arguments import HELD_OUT, Device, Rung, load_views, pick_device
 
 
 def train(
@@ -109,32 +109,26 @@ def reconstruct(
         views: Which structured input views to render of a mesh.
         device: Where to run the network.
     """
-    from ..cameras import STRUCTURED_INPUTS, gso_cameras
-    from ..data import load_posed
+    from ..cameras import gso_cameras
     from ..model import load_model, read_about
     from ..model import reconstruct as predict
     from ..render import render_mesh, render_splats
     from ..viz import save_splat_html
 
     started = time.perf_counter()
-    folder, mesh = Path(path), None
-    if folder.is_dir() and any((folder / f).exists() for f in ("opencv_cameras.json", "transforms.json")):
-        posed = load_posed(folder)
-    else:
-        mesh = load_object(path)
     device = pick_device(device)
     model, size = load_model(weights, device), size or int(read_about(weights)["size"])
-    if mesh is not None:
-        posed = render_mesh(mesh, gso_cameras(size)[list(STRUCTURED_INPUTS[4 if views == "gso4" else 8])], supersample=3)
-    gaussians = predict(model, posed.resized(size)).to("cpu")
+    posed, mesh = load_views(path, views, size)
+    posed = posed.resized(size)
+    gaussians = predict(model, posed).to("cpu")
     kept = gaussians.pruned(min_opacity=1 / 255)
     kept.save(out / "gaussians.ply")
-    save_splat_html(kept, out / "viewer.html", title=folder.stem, trained_size=size)
+    save_splat_html(gaussians, out / "viewer.html", title=Path(path).stem, inputs=posed)
     print(f"{len(kept)} Gaussians from {len(posed)} views of {size}x{size} in {time.perf_counter() - started:.1f} s")
     if mesh is not None:
         from ..evaluate import psnr
 
-        held_out = gso_cameras(size)[list(range(2, 64, 8))]
+        held_out = gso_cameras(size)[list(HELD_OUT)]
         truth = render_mesh(mesh, held_out, supersample=3).on_background()
         image = render_splats(gaussians, held_out, background=1.0)[0]
         print(f"PSNR on {len(truth)} views the network did not see: {float(psnr(image, truth).mean()):.2f} dB")

@@ -21,6 +21,7 @@ class _Splat(torch.autograd.Function):
 
         batch, cameras, channels = len(means), viewmats.shape[1], colors.shape[-1]
         inputs = [_array(x, np.float32) for x in (means, quats, scales, opacities)]
+        ctx.save_for_backward(colors)  # the only input that is read again; torch notices if it was changed meanwhile
         colors = _padded(colors.detach())
         views, Ks = _array(viewmats, np.float64).reshape(batch, cameras, 16), _array(Ks, np.float64)
         jobs, groups = batch * cameras, colors.shape[-1] // 3
@@ -52,7 +53,7 @@ class _Splat(torch.autograd.Function):
         for _, _, slots in scenes:  # rows of (Gaussian, tile) pairs, view after view
             slots[1:] += np.cumsum(slots[:-1, -1], dtype=np.int32)[:, None]
         threads.run(draw, jobs * len(parts))
-        ctx.state = inputs, views, Ks, colors, scenes, seen, final, last
+        ctx.state = views, Ks, scenes, seen, final, last
         ctx.options = channels, width, height, eps2d, antialiased
         shape = (batch, cameras, height, width)
         image = image[:, 0] if groups == 1 else image.transpose(0, 2, 3, 1, 4)
@@ -64,12 +65,15 @@ class _Splat(torch.autograd.Function):
         from .splat_composite import composite_backward
         from .splat_gradient import project_backward
 
-        inputs, views, Ks, colors, scenes, seen, final, last = ctx.state
+        views, Ks, scenes, seen, final, last = ctx.state
+        colors = _padded(ctx.saved_tensors[0])
         channels, width, height, eps2d, antialiased = ctx.options
         batch, cameras = views.shape[:2]
+        count = colors.shape[-2]
         v_image, v_alpha = _padded(v_image).reshape(-1, height, width, colors.shape[-1]), _array(v_alpha, np.float32)
         v_alpha = v_alpha.reshape(-1, height, width)
-        v_inputs, v_colors = [np.zeros_like(x) for x in inputs], np.zeros_like(colors)
+        shapes = (batch, count, 3), (batch, count, 4), (batch, count, 3), (batch, count)
+        v_inputs, v_colors = [np.zeros(shape, np.float32) for shape in shapes], np.zeros_like(colors)
         v_pairs = [np.empty((slots[-1, -1], 6 + colors.shape[-1]), np.float32) for _, _, slots in scenes]
         parts = _parts(width, height, len(seen))
 

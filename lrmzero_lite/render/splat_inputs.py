@@ -30,7 +30,7 @@ class Meta(dict):
         x = self._inputs
         lead = x["means"].shape[:-2]
         names = ("means", "quats", "scales", "viewmats", "Ks")
-        flat = [x[name].reshape(-1, *x[name].shape[len(lead) :]) if lead else x[name][None] for name in names]
+        flat = [x[name].reshape(lead.numel(), *x[name].shape[len(lead) :]) for name in names]
         scenes = [project(*scene, self["width"], self["height"], self._eps2d) for scene in zip(*flat, strict=True)]
         means2d, cov, depths, _ = (torch.stack(part) for part in zip(*scenes, strict=True))
         conic = torch.linalg.inv(cov)
@@ -76,8 +76,10 @@ def check_inputs(given: dict[str, Tensor], width: int, height: int, sh_degree: i
             f"sh_degree = {sh_degree} does not fit colors of shape {tuple(colors.shape)}; degrees are 0 to 3 and need "
             f"(degree + 1)^2 coefficients of 3 channels."
         )
-    if backgrounds is not None and (backgrounds.ndim < 2 or backgrounds.shape[:-1] != lead + (cameras,)):
-        raise InputError(f"backgrounds has shape {tuple(backgrounds.shape)}, expected {tuple(lead)} + ({cameras}, D).")
+    if backgrounds is not None and backgrounds.shape != (*lead, cameras, colors.shape[-1]):
+        raise InputError(f"backgrounds has shape {tuple(backgrounds.shape)}, expected {(*lead, cameras, colors.shape[-1])}.")
+    if backgrounds is not None:
+        _check_finite("backgrounds", backgrounds.detach())
     for name, tensor in given.items():
         _check_finite(name, tensor.detach())
     focal = torch.diagonal(given["Ks"].detach(), dim1=-2, dim2=-1)[..., :2]

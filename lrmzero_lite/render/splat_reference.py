@@ -33,7 +33,7 @@ def project(means, quats, scales, viewmats, Ks, width: int, height: int, eps2d: 
     at = torch.einsum("cij,nj->cni", R, means) + t[:, None]  # [C, N, 3]
     x, y, z = at.unbind(-1)
     fx, fy, cx, cy = (Ks[:, i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    z = torch.where(z.abs() < 1e-12, torch.full_like(z, 1e-12), z)
+    z = torch.where(z > 1e-6, z, torch.ones_like(z))  # at or behind the camera nothing is drawn, but must stay finite
     # The local linear map uses x / z held within 15 % beyond the image; the centre itself is not held.
     u = (x / z).clamp(-cx / fx - 0.15 * width / fx, (width - cx) / fx + 0.15 * width / fx)
     v = (y / z).clamp(-cy / fy - 0.15 * height / fy, (height - cy) / fy + 0.15 * height / fy)
@@ -44,7 +44,7 @@ def project(means, quats, scales, viewmats, Ks, width: int, height: int, eps2d: 
     cov = M @ M.transpose(-1, -2)
     before = torch.linalg.det(cov)
     cov = cov + eps2d * torch.eye(2, dtype=cov.dtype, device=cov.device)
-    factor = (before / torch.linalg.det(cov)).clamp_min(0).sqrt()
+    factor = (before / torch.linalg.det(cov)).clamp_min(1e-12).sqrt()  # not 0, where the root has no slope
     return torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1), cov, at[..., 2], factor
 
 
@@ -73,7 +73,7 @@ def rasterize_reference(
         alpha = torch.where((sigma >= 0) & (alpha >= ALPHA_MIN), alpha, torch.zeros_like(alpha))
         through = torch.cumprod(1 - alpha, dim=0)
         alpha = torch.where(through > STOP, alpha, torch.zeros_like(alpha))  # a pixel stops before it falls to 1e-4
-        through = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha]), dim=0)
+        through = torch.cumprod(torch.cat([torch.ones_like(pixels[None, :, 0]), 1 - alpha]), dim=0)
         weight = alpha * through[:-1]
         color = colors[c, order] if colors.ndim == 3 else colors[order]
         images.append((weight.T @ color).reshape(height, width, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial, singledispatch
 from typing import Any, Literal
 
@@ -65,6 +66,8 @@ def render_splats(
     given = {"means": means, "quats": quats, "scales": scales, "opacities": opacities, "colors": colors}
     given |= {"viewmats": viewmats, "Ks": Ks}
     check_inputs(given, width, height, sh_degree, backgrounds)
+    if not (math.isfinite(eps2d) and eps2d >= 0 and near_plane <= far_plane):
+        raise InputError(f"eps2d = {eps2d} must be 0 or more, and near_plane = {near_plane} at most far_plane = {far_plane}.")
     options: dict[str, Any] = {
         "near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d, "sh_degree": sh_degree,
         "render_mode": render_mode, "rasterize_mode": rasterize_mode,
@@ -88,13 +91,14 @@ def _render(
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:  # fmt: skip
     """The two backends of our own; arguments as in `render_splats`."""
     lead, cameras = means.shape[:-2], viewmats.shape[-3]
-    flat = lambda x: x.reshape(-1, *x.shape[len(lead) :]) if lead else x[None]
+    flat = lambda x: x.reshape(lead.numel(), *x.shape[len(lead) :])
     means, quats, scales, opacities = (flat(x) for x in (means, quats, scales, opacities))
     colors, viewmats, Ks = flat(colors), flat(viewmats), flat(Ks)
+    cameras_here = viewmats.to(means.dtype)
     if sh_degree is not None:
-        colors = evaluate_sh(sh_degree, colors, means, viewmats)
+        colors = evaluate_sh(sh_degree, colors, means, cameras_here)
     if render_mode != "RGB":
-        depth = _depths(means, viewmats)[..., None]  # [B, C, N, 1]
+        depth = _depths(means, cameras_here)[..., None]  # [B, C, N, 1]
         if colors.ndim == 3:
             colors = colors[:, None].expand(-1, cameras, -1, -1)
         colors = depth if render_mode in ("D", "ED") else torch.cat([colors, depth], dim=-1)
@@ -102,16 +106,15 @@ def _render(
     if backend == "cpu":
         image, alpha = rasterize_cpu(means, quats, scales, opacities, colors, viewmats, Ks, width, height, **options)
     else:
-        scenes = zip(means, quats, scales, opacities, colors, viewmats, Ks, strict=True)
+        scenes = zip(means, quats, scales, opacities, colors, cameras_here, Ks.to(means.dtype), strict=True)
         results = [rasterize_reference(*scene, width, height, **options) for scene in scenes]
         image, alpha = (torch.stack(x) for x in zip(*results, strict=True))
     if render_mode in ("ED", "RGB+ED"):
         image = torch.cat([image[..., :-1], image[..., -1:] / alpha.clamp_min(1e-10)], dim=-1)
     image, alpha = image.reshape(*lead, *image.shape[1:]), alpha.reshape(*lead, *alpha.shape[1:])
-    if backgrounds is not None:
-        extra = image.shape[-1] - backgrounds.shape[-1]  # depth is not composited
-        paint = torch.nn.functional.pad(backgrounds, (0, max(extra, 0)))[..., None, None, :]
-        image = image + (1 - alpha) * paint
+    if backgrounds is not None and render_mode not in ("D", "ED"):  # depth is not composited
+        paint = torch.nn.functional.pad(backgrounds, (0, image.shape[-1] - backgrounds.shape[-1]))
+        image = image + (1 - alpha) * paint[..., None, None, :]
     return image, alpha, {}
 
 

@@ -7,13 +7,9 @@ label legible on every page, in print and in a downloaded notebook; the book's s
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
-from ..files import atomic_path
 
 # Okabe and Ito's colours that differ under every kind of colour blindness, those that read on white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -136,21 +132,6 @@ def image_grid(
         if row_titles is not None and column == 0:
             _text(figure, left - 8, upper + height * scale / 2, row_titles[row], total_w, total_h, ha="right", va="center")
     return figure
-
-
-def turntable_gif(frames, path: str | Path, *, seconds: float = 4.0, scale: int = 1) -> None:
-    """Write frames [n, H, W, 3 or 4] as a GIF that loops in `seconds`, on white, with one palette for all frames."""
-    if Path(path).suffix != ".gif":
-        raise InputError(f"Cannot save a turntable as {Path(path).name}; use .gif.")
-    if not seconds > 0:
-        raise InputError(f"seconds is {seconds}; give a positive duration.")
-    array = np.rint(on_white(frames) * 255).astype(np.uint8).repeat(scale, axis=1).repeat(scale, axis=2)
-    strip = Image.fromarray(array[:: max(1, len(array) // 8)].reshape(-1, *array.shape[2:]))
-    palette = strip.quantize(256, method=Image.Quantize.MEDIANCUT)
-    pages = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in array]
-    duration = max(20, round(1000 * seconds / len(pages) / 10) * 10)  # a GIF counts hundredths of a second
-    with atomic_path(path) as temporary:
-        pages[0].save(temporary, save_all=True, append_images=pages[1:], duration=duration, loop=0, optimize=False)
 
 
 def depth_to_rgb(depth, *, near: float | None = None, far: float | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lrmzero_lite import InputError
-from lrmzero_lite.viz import PALETTE, depth_to_rgb, error_map, image_grid, turntable_gif, use_style
+from lrmzero_lite.viz import PALETTE, depth_to_rgb, error_map, image_grid, use_style
 
 
 @pytest.fixture(autouse=True)
@@ -90,18 +90,3 @@ def test_error_map_orders_errors_and_saturates():
     assert brightness[0] == 3 and brightness[0] > brightness[1] > brightness[2] == brightness[3]
     with pytest.raises(InputError, match="Cannot compare"):
         error_map(a, b[:, :, :2])
-
-
-def test_turntable_loops_with_every_frame(tmp_path):
-    frames = np.zeros((6, 8, 8, 4), np.float32)
-    for k in range(6):
-        frames[k, :, k] = [1, 0, 0, 1]
-    turntable_gif(frames, tmp_path / "t.gif", seconds=1.2, scale=2)
-    with Image.open(tmp_path / "t.gif") as gif:
-        assert gif.n_frames == 6 and gif.info["loop"] == 0 and gif.info["duration"] == 200 and gif.size == (16, 16)
-        for k in range(6):
-            gif.seek(k)
-            frame = np.asarray(gif.convert("RGB")).astype(int)
-            assert np.abs(frame[8, 2 * k] - [255, 0, 0]).max() <= 8 and (frame[8, (2 * k + 4) % 16] >= 247).all()
-    with pytest.raises(InputError, match=r"use \.gif"):
-        turntable_gif(frames, tmp_path / "t.mp4")

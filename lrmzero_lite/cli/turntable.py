@@ -1,0 +1,43 @@
+"""The verb that turns Gaussians around: turntable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from .arguments import load_object
+
+
+def turntable(
+    path: Positional[Path],
+    out: Path,
+    beside: str | None = None,
+    seconds: float = 4.0,
+    fps: float = 30.0,
+    size: int = 512,
+    elevation: float = 20.0,
+    mode: Literal["colour", "depth", "normals", "ellipsoids"] = "colour",
+    trained_size: int | None = None,
+) -> None:
+    """Turn Gaussians once around, as a video or an animated picture that loops without a jump.
+
+    Args:
+        path: A file of Gaussians, for example the gaussians.ply that `reconstruct` writes.
+        out: The .mp4 (needs `pip install 'lrmzero-lite[video]'`) or .gif to write.
+        beside: A mesh file or sample:NAME to show at the left: the truth beside the reconstruction.
+        seconds: Duration of one turn.
+        fps: Frames per second.
+        size: Width and height of each object in pixels.
+        elevation: Height of the camera in degrees.
+        mode: What to show of the Gaussians.
+        trained_size: Image height that the Gaussians were fitted at (64 for lite-64), so that they show no gaps.
+    """
+    from ..gaussians import Gaussians
+    from ..viz import save_turntable
+
+    gaussians = Gaussians.load(path)
+    scenes = gaussians if beside is None else [load_object(beside), gaussians]
+    options = {"seconds": seconds, "fps": fps, "size": size, "elevation": elevation}
+    print(save_turntable(scenes, out, mode=mode, trained_size=trained_size, **options))
