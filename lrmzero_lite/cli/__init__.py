@@ -6,6 +6,7 @@ lrmzero train --preset lite --data shards --out runs/lite
 lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
 lrmzero reconstruct mug.glb --out mug
 lrmzero fit mug.glb --initial lite-64 --out mug
+lrmzero mesh mug/gaussians.ply --out mug.glb --trained-size 64
 lrmzero turntable mug/gaussians.ply --out mug.gif
 lrmzero convert mug/gaussians.ply mug.spz
 """
@@ -20,11 +21,12 @@ import tyro
 from ..errors import InputError
 from .convert import convert
 from .fit import fit
+from .mesh import mesh
 from .network import evaluate, reconstruct, train
 from .objects import render, synthesize
 from .turntable import turntable
 
-COMMANDS = {f.__name__: f for f in (synthesize, render, train, evaluate, reconstruct, fit, turntable, convert)}
+COMMANDS = {f.__name__: f for f in (synthesize, render, train, evaluate, reconstruct, fit, mesh, turntable, convert)}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,8 +15,8 @@ def turntable(
     out: Path,
     beside: str | None = None,
     seconds: float = 4.0,
-    fps: float = 30.0,
-    size: int = 512,
+    fps: float | None = None,
+    size: int | None = None,
     elevation: float = 20.0,
     mode: Literal["colour", "depth", "normals", "ellipsoids"] = "colour",
     trained_size: int | None = None,
@@ -28,8 +28,8 @@ def turntable(
         out: The .mp4 (needs `pip install 'lrmzero-lite[video]'`) or .gif to write.
         beside: A mesh file or sample:NAME to show at the left: the truth beside the reconstruction.
         seconds: Duration of one turn.
-        fps: Frames per second.
-        size: Width and height of each object in pixels.
+        fps: Frames per second; by default 30, and 12 in a .gif, whose size grows with every frame.
+        size: Width and height of each object in pixels; by default 512, and 256 in a .gif.
         elevation: Height of the camera in degrees.
         mode: What to show of the Gaussians.
         trained_size: Image height that the Gaussians were fitted at (64 for lite-64), so that they show no gaps.
@@ -39,5 +39,6 @@ def turntable(
 
     gaussians = Gaussians.load(path)
     scenes = gaussians if beside is None else [load_object(beside), gaussians]
-    options = {"seconds": seconds, "fps": fps, "size": size, "elevation": elevation}
+    frames, pixels = (12.0, 256) if out.suffix == ".gif" else (30.0, 512)
+    options = {"seconds": seconds, "fps": fps or frames, "size": size or pixels, "elevation": elevation}
     print(save_turntable(scenes, out, mode=mode, trained_size=trained_size, **options))
