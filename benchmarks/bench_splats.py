@@ -94,7 +94,7 @@ def chip_share(content: SplatScene, rounds: int) -> dict[str, float]:
     forward, backward, visited = 0.0, 0.0, 0
     for viewmat, K in zip(viewmats[0].double().numpy().reshape(-1, 16), Ks[0].double().numpy(), strict=True):
         seen = project(ids, planes, viewmat, K, width, height, 0.01, 1e10, 0.3, False, slots)
-        records, boxes, owners, tile_start, tile_list = seen
+        records, owners, tile_start, tile_list, touched = seen
         image, (alpha, final) = np.empty((height, width, 3), np.float32), np.empty((2, height, width), np.float32)
         last, v_pairs = np.empty((height, width), np.int32), np.empty((len(tile_list), 9), np.float32)
         tiles, drawing, undrawing = len(tile_start) - 1, [], []
@@ -106,7 +106,7 @@ def chip_share(content: SplatScene, rounds: int) -> dict[str, float]:
             drawing.append(drawn - started)
             undrawing.append(time.perf_counter() - drawn)
         forward, backward = forward + min(drawing), backward + min(undrawing)
-        visited += evaluated_blocks(boxes, tile_start, tile_list, last, width, height)
+        visited += evaluated_blocks(tile_start, touched, last, width, height)
     work = count_work(SplatScene(*(x[:1] for x in content.gaussians), content.cameras[:1]))
     return {
         "ns_per_block_at_the_limit": per_block, "blocks": visited * per_block * 1e-9 / forward,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .simd import load, maximum, square_root, store, total, where_greater, where_greater_equal
+from .simd import aligned, fetch, load, maximum, square_root, store, total, where_greater, where_greater_equal
 from .splat_project import (
     CXX,
     CYY,
@@ -26,6 +26,7 @@ from .splat_project import (
     rotation,
     triple,
     unit_quats,
+    whitening,
 )
 
 
@@ -42,7 +43,10 @@ def project_backward(
     pad = len(planes) // PLANES
     channels = v_colors.shape[-1]
     shared = len(v_colors) == 1
-    lane = np.empty(12 * LANES, np.float64)
+    pairs, paint, lane = v_pairs.reshape(-1), v_colors.reshape(-1), aligned(np.empty(12 * LANES, np.float64))
+    lenses = np.empty((len(views), 8), np.float64)
+    for c in range(len(views)):
+        lenses[c] = lens_of(Ks[c], width, height)
     for i in range(first, end, LANES):
         zero = load(planes, X * pad + i) * 0.0
         px, py, pz, po = zero, zero, zero, zero  # gradients of mean and opacity
@@ -53,14 +57,21 @@ def project_backward(
                 continue
             lane[: 7 * LANES] = 0.0
             for k in range(lanes):
-                for slot in range(slots[c, i + k], slots[c, i + k + 1]):
-                    lane[6 * LANES + k] = 1.0
-                    for f in range(6):
-                        lane[f * LANES + k] += v_pairs[slot, f]
+                start, stop = slots[c, i + k], slots[c, i + k + 1]
+                if start == stop:
+                    continue
+                m0, m1, m2, m3, m4, m5 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+                color = ((0 if shared else c) * len(v_opacities) + ids[i + k]) * channels
+                for slot in range(start, stop):
+                    at = slot * (6 + channels)
+                    m0, m1, m2 = m0 + fetch(pairs, at), m1 + fetch(pairs, at + 1), m2 + fetch(pairs, at + 2)
+                    m3, m4, m5 = m3 + fetch(pairs, at + 3), m4 + fetch(pairs, at + 4), m5 + fetch(pairs, at + 5)
                     for f in range(channels):
-                        v_colors[0 if shared else c, ids[i + k], f] += v_pairs[slot, 6 + f]
+                        paint[color + f] += fetch(pairs, at + 6 + f)
+                lane[k], lane[LANES + k], lane[2 * LANES + k], lane[3 * LANES + k] = m0, m1, m2, m3
+                lane[4 * LANES + k], lane[5 * LANES + k], lane[6 * LANES + k] = m4, m5, 1.0
             seen = load(lane, 6 * LANES)  # a Gaussian unseen in this view has zero gradients but perhaps no finite geometry
-            view, lens = views[c], lens_of(Ks[c], width, height)
+            view, lens = views[c], lenses[c]
             xc, yc, zc = in_camera(planes, pad, i, view)
             rz = 1.0 / where_greater(seen, zero, zc, zero + 1.0)
             j00, j02, j11, j12, u, v = local_map(xc, yc, rz, lens)
@@ -68,15 +79,16 @@ def project_backward(
             before = sxx * syy - sxy * sxy
             bxx, byy = sxx + eps2d, syy + eps2d
             det = bxx * byy - sxy * sxy
-            inverse = where_greater(seen, zero, 1.0 / det, zero)
-            a, b, d = byy * inverse, sxy * inverse * -1.0, bxx * inverse  # conic
+            one = zero + 1.0
+            p, q, r, inverse, _ = whitening(sxy, where_greater(seen, zero, byy, one), where_greater(seen, zero, det, one))
 
+            # (u, w) = L (dx, dy) with rows (p q), (0 r) of L; the inverse covariance is 2 L^T L, so with M = sum v (u, w)(u, w)^T
+            # dL/dcovariance = -2 L^T M L
+            m0, m1, m2 = load(lane, 0), load(lane, LANES), load(lane, 2 * LANES)
             m3, m4 = load(lane, 3 * LANES), load(lane, 4 * LANES)
-            v_mx, v_my = a * m3 + b * m4, b * m3 + d * m4
-            # dL/dconic as a symmetric matrix, then dL/dcovariance = -conic G conic
-            g00, g01, g11 = load(lane, 0) * 0.5, load(lane, LANES) * 0.5, load(lane, 2 * LANES) * 0.5
-            p00, p01, p10, p11 = a * g00 + b * g01, a * g01 + b * g11, b * g00 + d * g01, b * g01 + d * g11
-            h00, h01, h11 = zero - (p00 * a + p01 * b), zero - (p00 * b + p01 * d), zero - (p10 * b + p11 * d)
+            v_mx, v_my = p * m3 * 2.0, (q * m3 + r * m4) * 2.0
+            n0, n1 = q * m0 + r * m1, q * m1 + r * m2
+            h00, h01, h11 = p * p * m0 * -2.0, p * n0 * -2.0, (q * n0 + r * n1) * -2.0
             v_o = load(lane, 5 * LANES)
             if antialiased:  # opacity used = opacity sqrt(det before / det)
                 factor = square_root(maximum(before * inverse, zero))

@@ -9,18 +9,33 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .simd import FLAGS, WIDE_LANES, load, maximum, minimum, square_root, store
+from .simd import (
+    FLAGS,
+    WIDE_LANES,
+    aligned,
+    ceil,
+    floor,
+    load,
+    maximum,
+    minimum,
+    square_root,
+    store,
+    store_rows,
+    where_greater,
+    where_greater_equal,
+)
 
 ALPHA_MIN = np.float32(1 / 255)
 SHIFT = 5
-TILE = 1 << SHIFT  # pixels; the state of its 64 blocks of 4 x 4 pixels stays in the first-level cache
-RECORD = 8  # mx, my, a/2, b, c/2, opacity, cut, one unused
+TILE, PER = 1 << SHIFT, 1 / (1 << SHIFT)  # pixels; the state of its 64 blocks of 4 x 4 pixels stays in the first-level cache
+RECORD = 8  # mx, my, p, q, r, opacity, cut, one unused; sigma = (p dx + q dy)^2 + (r dy)^2
 OPTIONS = dict(cache=True, nogil=True, fastmath=set(FLAGS), error_model="numpy")
 LANES = WIDE_LANES
+DIGIT = 13  # bits at most that one pass of the sort takes: its counters fill half the first-level cache
 
 # A scene is [PLANES, padded count], flattened: mean x y z, quaternion w x y z, scale x y z, opacity, ln(255 opacity),
-# world covariance xx xy xz, yy yz zz. The names are the first planes.
-X, QW, SX, OPACITY, CUT, CXX, CYY, PLANES = 0, 3, 7, 10, 11, 12, 15, 18
+# its square root, world covariance xx xy xz, yy yz zz. The names are the first planes.
+X, QW, SX, OPACITY, CUT, REACH, CXX, CYY, PLANES = 0, 3, 7, 10, 11, 12, 13, 16, 19
 
 
 @njit(**OPTIONS)
@@ -33,7 +48,9 @@ def gather(means, quats, scales, opacities):
     for g in range(len(means)):
         count += opacities[g] >= ALPHA_MIN
     pad = (count + LANES - 1) // LANES * LANES
-    ids, planes = np.empty(count, np.int32), np.ones(PLANES * pad, np.float64)
+    ids, planes = np.empty(count, np.int32), aligned(np.empty(PLANES * pad + LANES, np.float64))[: PLANES * pad]
+    for f in range(PLANES):
+        planes[f * pad + count : (f + 1) * pad] = 1.0
     i = 0
     for g in range(len(means)):
         if not opacities[g] >= ALPHA_MIN:
@@ -48,6 +65,8 @@ def gather(means, quats, scales, opacities):
         planes[CUT * pad + i] = np.log(255.0 * opacities[g])
         i += 1
     for i in range(0, pad, LANES):
+        cut = load(planes, CUT * pad + i)
+        store(planes, REACH * pad + i, square_root(maximum(cut, cut * 0.0)))
         r = rotation(planes, pad, i)
         xx, xy, xz, yy, yz, zz = r[0] * 0.0, r[0] * 0.0, r[0] * 0.0, r[0] * 0.0, r[0] * 0.0, r[0] * 0.0
         for j in range(3):
@@ -141,123 +160,144 @@ def covariance_2d(planes, pad, i, j00, j02, j11, j12, view):
 def project(ids, planes, view, K, width, height, near, far, eps2d, antialiased, slots):
     """Project a gathered scene into one view and list what each tile sees, nearest first.
 
-    Returns, for the V visible Gaussians by depth: records [V, 7], boxes [V, 4] in pixels (inclusive) and owners [V]
-    (their ids); then tile_start [tiles + 1] and tile_list [I, 2]: position among the V, and slot. The slot numbers the
-    I (Gaussian, tile) pairs in the order of the gathered scene: Gaussian i owns slots[i] to slots[i + 1] - 1 of `slots` [M + 1].
+    Returns, for the V visible Gaussians by depth: records [V, 8] and owners [V] (their ids); then tile_start [tiles + 1],
+    tile_list [I, 2]: position among the V, and slot; and touched [I]: the blocks of 4 x 4 pixels of the tile in reach, bit
+    8 row + column. The slot numbers the I (Gaussian, tile) pairs in the order of the gathered scene: Gaussian i owns slots[i]
+    to slots[i + 1] - 1 of `slots` [M + 1].
     """
     count = len(ids)
     pad = len(planes) // PLANES
     lens = lens_of(K, width, height)
-    lane = np.empty(10 * LANES, np.float64)  # depth, det, factor^2, covariance / det, means, box
-    record, box = np.empty((count, RECORD), np.float32), np.empty((count, 4), np.int16)
     columns, rows = (width + TILE - 1) >> SHIFT, (height + TILE - 1) >> SHIFT
+    record, depth, order = np.empty(pad * RECORD, np.float32), np.empty(pad, np.float32), np.empty(count, np.int32)
+    box, lane = np.empty(4 * pad, np.int16), aligned(np.empty(7 * LANES, np.float64))  # box, depth, tiles
     tile_start = np.zeros(columns * rows + 1, np.int64)
-    depth, owner = np.empty(count, np.float32), np.empty(count, np.int32)
     kept = 0
     slots[0] = 0
     for i in range(0, pad, LANES):
         xc, yc, zc = in_camera(planes, pad, i, view)
         rz = 1.0 / zc
+        zero = rz * 0.0
         j00, j02, j11, j12, _, _ = local_map(xc, yc, rz, lens)
         _, _, _, _, _, _, sxx, sxy, syy = covariance_2d(planes, pad, i, j00, j02, j11, j12, view)
         before = sxx * syy - sxy * sxy
         sxx, syy = sxx + eps2d, syy + eps2d
         det = sxx * syy - sxy * sxy
-        inverse = 1.0 / det
+        p, q, r, inverse, deviation = whitening(sxy, syy, det)
         mx, my = xc * rz * lens[0] + lens[2], yc * rz * lens[1] + lens[3]
-        cut = load(planes, CUT * pad + i) * 2.0
-        ex, ey = square_root(cut * sxx) + 1e-3, square_root(cut * syy) + 1e-3
-        store(lane, 0 * LANES, zc)
-        store(lane, 1 * LANES, det)
-        store(lane, 2 * LANES, before * inverse)
-        store(lane, 3 * LANES, syy * inverse)
-        store(lane, 4 * LANES, sxy * inverse)
-        store(lane, 5 * LANES, sxx * inverse)
-        store(lane, 6 * LANES, mx)
-        store(lane, 7 * LANES, my)
-        store(lane, 8 * LANES, ex)
-        store(lane, 9 * LANES, ey)
+        opacity, reach = load(planes, OPACITY * pad + i), load(planes, REACH * pad + i)
+        ex, ey = reach * square_root(sxx * 2.0) + 1e-3, reach * deviation + 1e-3
+        x0, x1 = _pixels(mx, ex, np.float64(width))
+        y0, y1 = _pixels(my, ey, np.float64(height))
+        tiles = (floor(x1 * PER) - floor(x0 * PER) + 1.0) * (floor(y1 * PER) - floor(y0 * PER) + 1.0)
+        tiles = where_greater_equal(x1, x0, where_greater_equal(y1, y0, tiles, zero), zero)
+        tiles = where_greater_equal(zc, zero + near, where_greater_equal(zero + far, zc, tiles, zero), zero)
+        tiles = where_greater(det, zero, tiles, zero)
+        if antialiased:
+            opacity = opacity * square_root(maximum(before * inverse, zero))
+            tiles = where_greater_equal(opacity, zero + np.float64(ALPHA_MIN), tiles, zero)
+        store_rows(record, RECORD * i, mx, my, p, q, r, opacity, load(planes, CUT * pad + i), zero)
+        store(lane, 0 * LANES, x0)
+        store(lane, 1 * LANES, x1)
+        store(lane, 2 * LANES, y0)
+        store(lane, 3 * LANES, y1)
+        store(lane, 4 * LANES, zc)
+        store(lane, 5 * LANES, tiles)
         for k in range(min(LANES, count - i)):
-            slots[i + k + 1] = slots[i + k]
-            z = lane[k]
-            if not (z >= near and z <= far and lane[LANES + k] > 0):
+            own = int(lane[5 * LANES + k])
+            slots[i + k + 1] = slots[i + k] + own
+            if own == 0:
                 continue
-            o, cut_k = planes[OPACITY * pad + i + k], planes[CUT * pad + i + k]
             if antialiased:
-                o *= np.sqrt(max(lane[2 * LANES + k], 0.0))
-                if not o >= ALPHA_MIN:
-                    continue
-                cut_k = np.log(255.0 * o)
-            x, y, rx, ry = lane[6 * LANES + k], lane[7 * LANES + k], lane[8 * LANES + k], lane[9 * LANES + k]
-            x0, x1 = int(np.ceil(min(max(x - rx, 0.5), width) - 0.5)), int(np.floor(max(min(x + rx, width), 0.0) - 0.5))
-            y0, y1 = int(np.ceil(min(max(y - ry, 0.5), height) - 0.5)), int(np.floor(max(min(y + ry, height), 0.0) - 0.5))
-            x1, y1 = min(x1, width - 1), min(y1, height - 1)
-            if x1 < x0 or y1 < y0:
-                continue
-            record[kept, 0], record[kept, 1] = x, y
-            record[kept, 2] = 0.5 * lane[3 * LANES + k]
-            record[kept, 3] = -lane[4 * LANES + k]
-            record[kept, 4] = 0.5 * lane[5 * LANES + k]
-            record[kept, 5], record[kept, 6] = o, cut_k
-            box[kept, 0], box[kept, 1], box[kept, 2], box[kept, 3] = x0, x1, y0, y1
-            depth[kept], owner[kept] = z, i + k
-            tx0, tx1, ty0, ty1 = x0 >> SHIFT, x1 >> SHIFT, y0 >> SHIFT, y1 >> SHIFT
-            slots[i + k + 1] += (tx1 - tx0 + 1) * (ty1 - ty0 + 1)
-            for ty in range(ty0, ty1 + 1):
-                for tx in range(tx0, tx1 + 1):
-                    tile_start[ty * columns + tx + 1] += 1
+                record[RECORD * (i + k) + 6] = np.log(255.0 * record[RECORD * (i + k) + 5])
+            order[kept], depth[i + k] = i + k, lane[4 * LANES + k]
             kept += 1
+            x0_k, x1_k, y0_k, y1_k = int(lane[k]), int(lane[LANES + k]), int(lane[2 * LANES + k]), int(lane[3 * LANES + k])
+            at = 4 * (i + k)
+            box[at], box[at + 1], box[at + 2], box[at + 3] = x0_k, x1_k, y0_k, y1_k
+            for ty in range(y0_k >> SHIFT, (y1_k >> SHIFT) + 1):
+                for tx in range(x0_k >> SHIFT, (x1_k >> SHIFT) + 1):
+                    tile_start[ty * columns + tx + 1] += 1
     for t in range(columns * rows):
         tile_start[t + 1] += tile_start[t]
-    order = _sort(depth[:kept].view(np.uint32))
-    records, boxes, owners = np.empty((kept, RECORD), np.float32), np.empty((kept, 4), np.int16), np.empty(kept, np.int32)
-    _permute(order, record.view(np.int64), records.view(np.int64), box.view(np.int64), boxes.view(np.int64))
+    order = _sort(depth.view(np.uint32), order[:kept])
+    records, owners = np.empty((kept, RECORD), np.float32), np.empty(kept, np.int32)
+    _permute(order, record.view(np.int64), records.view(np.int64))
     fill = tile_start[:-1].copy()
-    tile_list = np.empty((tile_start[-1], 2), np.int32)
+    tile_list, touched = np.empty((tile_start[-1], 2), np.int32), np.empty(tile_start[-1], np.int64)
     for i in range(kept):
-        owners[i] = ids[owner[order[i]]]
-        slot = slots[owner[order[i]]]
-        tx0, tx1 = boxes[i, 0] >> SHIFT, boxes[i, 1] >> SHIFT
-        for ty in range(boxes[i, 2] >> SHIFT, (boxes[i, 3] >> SHIFT) + 1):
-            for tx in range(tx0, tx1 + 1):
+        k = order[i]
+        owners[i] = ids[k]
+        slot, at = slots[k], 4 * np.int64(k)
+        x0_k, x1_k, y0_k, y1_k = np.int64(box[at]), np.int64(box[at + 1]), np.int64(box[at + 2]), np.int64(box[at + 3])
+        for ty in range(y0_k >> SHIFT, (y1_k >> SHIFT) + 1):
+            for tx in range(x0_k >> SHIFT, (x1_k >> SHIFT) + 1):
                 t = ty * columns + tx
                 tile_list[fill[t], 0], tile_list[fill[t], 1] = i, slot
+                touched[fill[t]] = _blocks(x0_k - tx * TILE, x1_k - tx * TILE, y0_k - ty * TILE, y1_k - ty * TILE)
                 fill[t] += 1
                 slot += 1
-    return records, boxes, owners, tile_start, tile_list
+    return records, owners, tile_start, tile_list, touched
 
 
 @njit(**OPTIONS)
-def _permute(order, record, records, box, boxes):
-    """Rows in the order of depth; four and one words of eight bytes each."""
+def _pixels(centre, reach, size):
+    """First and last pixel whose middle lies within `reach` of eight centres, along an axis of `size` pixels."""
+    zero = centre * 0.0
+    low = ceil(minimum(maximum(centre - reach, zero + 0.5), zero + size) - 0.5)
+    return low, minimum(floor(maximum(minimum(centre + reach, zero + size), zero) - 0.5), zero + (size - 1.0))
+
+
+@njit(**OPTIONS)
+def _blocks(x0, x1, y0, y1):
+    """The blocks of a tile that a box of pixels touches."""
+    x0, x1, y0, y1 = max(x0, 0) >> 2, min(x1, TILE - 1) >> 2, max(y0, 0) >> 2, min(y1, TILE - 1) >> 2
+    one_row = (np.int64(2) << x1) - (np.int64(1) << x0)
+    from_y0, beyond_y1 = np.int64(-1) << 8 * y0, np.int64(-256) << 8 * y1
+    return one_row * np.int64(0x0101010101010101) & from_y0 & ~beyond_y1
+
+
+@njit(**OPTIONS)
+def whitening(sxy, syy, det):
+    """p, q, r of eight covariances: sigma = (p dx + q dy)^2 + (r dy)^2 (Cholesky); also 1 / det and sqrt(2 syy)."""
+    deviation, volume = square_root(syy * 2.0), square_root(det)
+    inverse = 1.0 / (deviation * volume)
+    p, r = syy * inverse, volume * inverse
+    return p, p * sxy * r * r * -2.0, r, deviation * inverse * deviation * inverse, deviation
+
+
+@njit(**OPTIONS)
+def _permute(order, record, records):
+    """Rows in the order of depth, four words of eight bytes each."""
     for i in range(len(order)):
-        k = order[i]
+        k = 4 * np.int64(order[i])
         for f in range(4):
-            records[i, f] = record[k, f]
-        boxes[i, 0] = box[k, 0]
+            records[i, f] = record[k + f]
 
 
 @njit(**OPTIONS)
-def _sort(keys):
-    """Stable order of uint32 keys: least significant digit first, as many digits of 11 bits as the keys' range needs."""
-    n = len(keys)
-    order, other = np.empty(n, np.int32), np.empty(n, np.int32)
+def _sort(keys, order):
+    """Indices into uint32 keys, ordered by key, equal ones as they came: digit by digit, as few as the keys' range allows."""
+    n = len(order)
     low, high = np.uint32(0xFFFFFFFF), np.uint32(0)
     for i in range(n):
-        order[i] = i
-        low, high = min(low, keys[i]), max(high, keys[i])
-    shift = 0
-    start = np.empty(2049, np.int32)
-    while n > 0 and (high - low) >> shift > 0:
+        low, high = min(low, keys[order[i]]), max(high, keys[order[i]])
+    bits = 1
+    while n > 0 and (high - low) >> bits > 0:
+        bits += 1
+    digits = (bits + DIGIT - 1) // DIGIT
+    width = (bits + digits - 1) // digits
+    other, start = np.empty(n, np.int32), np.empty((1 << width) + 1, np.int32)
+    for digit in range(digits):
         start[:] = 0
+        shift, mask = digit * width, (1 << width) - 1
         for i in range(n):
-            start[(((keys[i] - low) >> shift) & 2047) + 1] += 1
-        for d in range(2048):
+            start[(((keys[order[i]] - low) >> shift) & mask) + 1] += 1
+        for d in range(mask):
             start[d + 1] += start[d]
         for i in range(n):
-            digit = ((keys[order[i]] - low) >> shift) & 2047
-            other[start[digit]] = order[i]
-            start[digit] += 1
+            at = ((keys[order[i]] - low) >> shift) & mask
+            other[start[at]] = order[i]
+            start[at] += 1
         order, other = other, order
-        shift += 11
     return order
