@@ -118,7 +118,7 @@ def chip_share(content: SplatScene, rounds: int) -> dict[str, float]:
             undrawing.append(time.perf_counter() - drawn)
         forward, backward = forward + min(drawing), backward + min(undrawing)
         visited += evaluated_blocks(tile_start, touched, last, width, height)
-    work = count_work(SplatScene(*(x[:1] for x in content.gaussians), content.cameras[:1]))
+    work = count_work(content)
     return {
         "ns_per_block_at_the_limit": per_block, "blocks": visited * per_block * 1e-9 / forward,
         "exact_pairs": work["contributing"] / 16 * per_block * 1e-9 / forward, "useful_lanes": work["pairs"] / 16 / visited,
@@ -193,7 +193,7 @@ def main() -> None:
         ("lite-64", 64, 40, 8),
     ):
         results["speed"][f"{kind} {size}"] = part(side_by_side(scene(kind, size), rounds, torch_rounds))
-    results["two_threads"] = part(two_threads(scene("late", 64, scenes=8), 30))
+    results["two_threads"] = part(two_threads(scene("late", 64, scenes=8), 100))
     for kind in ("late", "early"):
         results["chip"][f"{kind} 64"] = part(chip_share(scene(kind, 64), 20))
     for kind, size in (("late", 48), ("early", 32)):
