@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.chip_limit import evaluated_blocks, nanoseconds_per_block
+from benchmarks.chip_limit import evaluated_blocks, nanoseconds_per_block, two_core_ratio
 from benchmarks.cpp_twin import rasterize as render_cpp
 from benchmarks.probes import first_call_seconds, memory
 from benchmarks.splat_scenes import SplatScene, scene
@@ -78,17 +78,18 @@ def side_by_side(content: SplatScene, rounds: int, torch_rounds: int) -> dict[st
     return table
 
 
-def two_threads(content: SplatScene, rounds: int) -> float:
-    """Median of time on one thread over time on two."""
-    ratios = []
+def two_threads(content: SplatScene, rounds: int) -> dict[str, float]:
+    """Median of time on one thread over time on two, and the same of bare arithmetic: what this machine's cores allow."""
+    ratios, ceilings = [], []
     for _ in range(rounds + 1):
         took = []
         for count in (1, 2):
             torch.set_num_threads(count)
             took.append(sum(measure(content, render_splats)))
         ratios.append(took[0] / took[1])
+        ceilings.append(two_core_ratio())
     torch.set_num_threads(1)
-    return statistics.median(ratios[1:])
+    return {"gain": statistics.median(ratios[1:]), "gain_of_bare_arithmetic": statistics.median(ceilings[1:])}
 
 
 def chip_share(content: SplatScene, rounds: int) -> dict[str, float]:
@@ -162,7 +163,7 @@ def demands(results: dict) -> list[dict]:
         ("vectorised torch over ours, late 128²", speed["late 128"]["torch"]["over_ours"], ">=", 25.0),
         ("C++ over our kernels, late 64²", speed["late 64"]["C++"]["over_kernels"], ">=", 1.0),
         ("C++ over our kernels, late 128²", speed["late 128"]["C++"]["over_kernels"], ">=", 1.0),
-        ("one thread over two, 32 images of 64²", results["two_threads"], ">=", 1.8),
+        ("one thread over two, 32 images of 64²", results["two_threads"]["gain"], ">=", 1.8),
         ("share of the chip's limit for exp and blend, late 64²", results["chip"]["late 64"]["blocks"], ">=", 0.4),
         ("colour and alpha against float64, 99.9th percentile", worst("_p999", max), "<=", 1e-5),
         ("gradients against float64, relative L2", worst("_relative_L2", max), "<=", 1e-3),

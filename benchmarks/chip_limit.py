@@ -7,6 +7,7 @@ same instructions can beat. `evaluated_blocks` counts how many blocks our kernel
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -52,6 +53,19 @@ def nanoseconds_per_block(rounds: int = 30, repeats: int = 400) -> float:
         _blend(state, repeats)
         best = min(best, time.perf_counter() - started)
     return best / (repeats * BLOCKS * BLOCKS) * 1e9
+
+
+def two_core_ratio(repeats: int = 40_000) -> float:
+    """Time of two such loops one after the other over their time side by side: what two threads can gain on this machine."""
+    states = np.ones((2, BLOCKS * BLOCKS * 80), np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        started = time.perf_counter()
+        for state in states:
+            _blend(state, repeats)
+        alone = time.perf_counter()
+        for future in [pool.submit(_blend, state, repeats) for state in states]:
+            future.result()
+        return (alone - started) / (time.perf_counter() - alone)
 
 
 @njit(**_BARE)

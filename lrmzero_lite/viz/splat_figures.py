@@ -22,6 +22,7 @@ FLOOR = 1e-9  # smallest difference that `error_figure` tells from none
 LABEL, GUIDE = "#24292f", "#57606a"
 PILE, OPACITY, SPREAD = 12, 0.7, (0.1, 0.24, 0.04)  # of `closed_form_figure`: count, opacity, standard deviations
 WORK = {  # rows of the benchmark's "chip" and what they say
+    "images": "images",
     "visible": "Gaussians in view",
     "pairs": "pairs of Gaussian and pixel above the cut",
     "contributing": "of these, before the pixel has stopped",
@@ -151,7 +152,7 @@ def demand_table(demands: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def work_table(chip: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
-    """The benchmark's counts of one image, {scene: {what: value}}, as text."""
+    """The benchmark's counts over the images of a scene, {scene: {what: value}}, as text."""
     text = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
     return {scene: {said: text(found[key]) for key, said in WORK.items()} for scene, found in chip.items()}
 

@@ -120,7 +120,7 @@ def splat_figure(gaussians: Gaussians, cameras: Cameras, *, views: int | None = 
     """Small multiples: one row per map, one column per camera; return the matplotlib Figure.
 
     views: number of input views of pixel-aligned Gaussians, for the row "input view".
-    truth: images [C, H, W, 3 or 4] for a first row. Further options go to `render_splats`.
+    truth: images [C, H, W, 3] for a first row. Further options go to `render_splats`.
     """
     rows = {} if truth is None else {"truth": truth}
     rows |= {

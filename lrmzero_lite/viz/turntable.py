@@ -125,7 +125,7 @@ def _write_gif(frames, path: Path, delay: int) -> None:
     strip = np.concatenate([np.asarray(image) for image in images[:: max(1, len(images) // PALETTE_FRAMES)]])
     palette = Image.fromarray(strip).quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=3)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
-    colors[colors.sum(axis=1).argmax()] = 255
+    colors[(colors >= 246).all(axis=1) | (np.arange(len(colors)) == colors.sum(axis=1).argmax())] = 255  # looked up coarsely
     palette.putpalette(colors.ravel().tolist())
     pages = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=10 * delay, loop=0, palette=palette.getpalette())
