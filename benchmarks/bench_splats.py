@@ -122,7 +122,8 @@ def chip_share(content: SplatScene, rounds: int) -> dict[str, float]:
     work = count_work(content)
     return {
         "ns_per_block_at_the_limit": per_block, "blocks": visited * per_block * 1e-9 / forward,
-        "exact_pairs": work["contributing"] / 16 * per_block * 1e-9 / forward, "useful_lanes": work["contributing"] / 16 / visited,
+        "exact_pairs": work["contributing"] / 16 * per_block * 1e-9 / forward,
+        "useful_lanes": work["contributing"] / 16 / visited,
         "forward_ns_per_contributing_pair": forward / work["contributing"] * 1e9,
         "backward_ns_per_contributing_pair": backward / work["contributing"] * 1e9, **work,
     }  # fmt: skip

@@ -45,9 +45,7 @@ class Cameras:
                 f"viewmats {tuple(self.viewmats.shape)} and Ks {tuple(self.Ks.shape)} must be [..., C, 4, 4] and [..., C, 3, 3]."
             )
         if self.width < 1 or self.height < 1:
-            raise InputError(
-                f"A camera of {self.width}x{self.height} pixels has no image; give a size of at least 1."
-            )
+            raise InputError(f"A camera of {self.width}x{self.height} pixels has no image; give a size of at least 1.")
 
     def checked(self) -> Cameras:
         """Return self, or raise InputError naming the first camera that is singular, not rigid or not finite."""
@@ -130,9 +128,7 @@ class Cameras:
             viewmats = [f["w2c"] for f in frames]
             names = [f["file_path"] for f in frames]
         except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} lacks {error} in a frame; each needs w, h, fx, fy, cx, cy, w2c, file_path."
-            ) from error
+            raise InputError(f"{path} lacks {error} in a frame; each needs w, h, fx, fy, cx, cy, w2c, file_path.") from error
         if len(sizes) > 1:
             raise InputError(f"{path} mixes image sizes {sorted(sizes)}; resize the images to one size.")
         width, height = sizes.pop()

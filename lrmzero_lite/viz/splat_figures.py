@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..cameras import Cameras, look_at
 from ..errors import InputError
+from ..files import read_json
 from ..gaussians import Gaussians
 from ..mesh import TexturedMesh
 from ..render import render_mesh, render_splats
@@ -155,6 +157,29 @@ def work_table(chip: dict[str, dict[str, float]]) -> dict[str, dict[str, str]]:
     """The benchmark's counts over the images of a scene, {scene: {what: value}}, as text."""
     text = lambda value: f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
     return {scene: {said: text(found[key]) for key, said in WORK.items()} for scene, found in chip.items()}
+
+
+def fit_table(results: str | Path, weights: str = "lite-64") -> list[dict[str, str]]:
+    """Rows of PSNR on the GSO objects' test views with 95 % intervals: the prediction, fits, and the visual hull.
+
+    results: a folder with what `book/evaluate_fits.py` (fit/*_gso?) and `lrmzero evaluate` (eval/WEIGHTS_gso_gso?) wrote.
+    """
+    rows = []
+    for folder in sorted([*Path(results).glob(f"eval/{weights}_gso_gso?"), *Path(results).glob("fit/*_gso?")]):
+        summary = read_json(folder / "summary.json")
+        for name, found in summary["methods"].items():
+            if name in ("white", "mean_input", "nearest"):
+                continue
+            psnr = found["psnr"]
+            rows.append(
+                {
+                    "given views": str(summary["protocol"]["inputs"]),
+                    "method": name.replace("_", " "),
+                    "objects": str(found["objects"]),
+                    "PSNR, dB": f"{psnr['mean']:.2f} [{psnr['low']:.2f}, {psnr['high']:.2f}]",
+                }
+            )
+    return sorted(rows, key=lambda row: row["given views"])
 
 
 def surface_figure(truth: TexturedMesh, gaussians: Gaussians, surface: TexturedMesh, cameras: Cameras, *, trained_size: int):

@@ -1,5 +1,7 @@
 """Figures of the splat chapter: what they compute, and that they follow the files they are given."""
 
+import json
+
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
@@ -47,3 +49,15 @@ def test_error_figure_spans_the_errors():
     assert figure.axes[1].images[0].norm.vmax == pytest.approx(1e-3)
     with pytest.raises(InputError, match="no errors"):
         splat_figures.error_figure(torch.rand(1, 4, 4, 3), {})
+
+
+def test_fit_table_reads_evaluations(tmp_path):
+    score = {"objects": 3, "psnr": {"mean": 27.123, "low": 25.0, "high": 29.0}}
+    summary = {"protocol": {"inputs": 8}, "methods": {"ours": score, "white": score, "visual_hull": score}}
+    for folder, inputs in (("fit/ours_gso8", 8), ("eval/lite-64_gso_gso4", 4), ("eval/lite-64_abo_gso4", 4)):
+        path = tmp_path / folder / "summary.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(summary | {"protocol": {"inputs": inputs}}))
+    rows = splat_figures.fit_table(tmp_path)
+    assert [(row["given views"], row["method"]) for row in rows] == [(n, m) for n in "48" for m in ("ours", "visual hull")]
+    assert rows[0]["PSNR, dB"] == "27.12 [25.00, 29.00]"

@@ -177,3 +177,8 @@ def test_pack_survives_far_and_tiny_gaussians(rng, random_scene):
     scene = Gaussians(scene.means * 1e9, scene.quats, scene.scales * 1e-12, scene.opacities, scene.sh)
     found = decode(pack(scene)[0], 2)
     assert np.isfinite(found["mean"]).all() and (found["scale"] > 0).all()
+
+
+def test_gaussians_show_themselves(rng, random_scene):
+    viewer = random_scene(30, rng).show(title="thirty", poster=False)
+    assert isinstance(viewer, SplatViewer) and "thirty" in viewer._repr_html_()
