@@ -168,7 +168,7 @@ def fit_table(results: str | Path, weights: str = "lite-64") -> list[dict[str, s
     for folder in sorted([*Path(results).glob(f"eval/{weights}_gso_gso?"), *Path(results).glob("fit/*_gso?")]):
         summary = read_json(folder / "summary.json")
         for name, found in summary["methods"].items():
-            if name in ("white", "mean_input", "nearest"):
+            if name in ("white", "mean_input", "nearest_input"):
                 continue
             psnr = found["psnr"]
             rows.append(
