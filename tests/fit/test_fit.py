@@ -177,7 +177,7 @@ def test_what_is_written(given, tmp_path):
 def test_a_time_budget_is_kept_to_within_a_step(given):
     result = fit(given, config=replace(QUICK, log_every=1), seconds=0.5, progress=False)
     before_last = result.history[-2]["seconds"]
-    assert before_last < 0.5 <= result.seconds
+    assert before_last <= 0.5 <= result.seconds  # the history is rounded
     assert result.steps == len(result.history) > 3
 
 
