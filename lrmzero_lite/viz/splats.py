@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from ..cameras import GSO_RADIUS, HFOV_DEGREES, Cameras, look_at, spherical
+from ..editing import importance, most_important
 from ..errors import InputError
 from ..files import write_text
 from ..gaussians import SH_C0, Gaussians
@@ -67,14 +68,10 @@ def visible(gaussians: Gaussians, max_gaussians: int | None = None) -> tuple[Gau
         if bad.any():
             first, number = int(bad.int().argmax()), int(bad.sum())
             raise InputError(f"{field}[{first}] is not finite ({number} such Gaussians); drop them first.")
-    keep = torch.nonzero(scene.opacities >= MIN_ALPHA)[:, 0]
-    if len(keep) == 0:
+    keep = most_important(importance(scene), scene.opacities >= MIN_ALPHA, max_gaussians)
+    if not keep.any():
         raise InputError(f"None of the {len(scene)} Gaussians reaches opacity 1/255; there is nothing to show.")
-    if max_gaussians is not None and len(keep) > max_gaussians:
-        sizes = scene.scales[keep].sort(dim=-1).values
-        weight = scene.opacities[keep] * sizes[:, 1] * sizes[:, 2]
-        keep = keep[weight.argsort(descending=True, stable=True)[:max_gaussians].sort().values]
-    return scene.map(lambda x: x[keep]), keep
+    return scene.map(lambda x: x[keep]), torch.nonzero(keep)[:, 0]
 
 
 def framed(scene: Gaussians) -> Gaussians:
