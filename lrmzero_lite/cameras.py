@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -174,11 +175,31 @@ def gso_cameras(size: int) -> Cameras:
     return look_at(spherical(np.tile(azimuths, len(GSO_ELEVATIONS)), elevations, GSO_RADIUS), size)
 
 
-def random_cameras(count: int, size: int, rng: np.random.Generator, radius: tuple[float, float] = (2.0, 3.0)) -> Cameras:
-    """Cameras uniform over the sphere of directions, distance uniform in `radius` (LRM-Zero §4.1)."""
-    directions = rng.normal(size=(count, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    return look_at(directions * rng.uniform(*radius, size=(count, 1)), size)
+def random_cameras(
+    count: int,
+    size: int,
+    rng: np.random.Generator,
+    radius: tuple[float, float] = (2.0, 3.0),
+    law: Literal["paper", "released"] = "paper",
+) -> Cameras:
+    """Training cameras that look at the origin from a distance uniform in `radius`.
+
+    "paper": directions uniform on the sphere, distance 2 to 3 (LRM-Zero §4.1). "released": as the public code draws
+    them, directions of points uniform in a cube, kept where -0.75 < z < 1.6 (its radius is 1.5 to 2.8).
+    """
+    if law == "paper":
+        directions = rng.normal(size=(count, 3))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return look_at(directions * rng.uniform(*radius, size=(count, 1)), size)
+    if law != "released":
+        raise InputError(f"law = {law!r} is unknown; use 'paper' or 'released'.")
+    kept: list[np.ndarray] = []
+    while len(kept) < count:
+        direction = rng.uniform(-1, 1, size=3)
+        position = direction / max(np.linalg.norm(direction), 1e-9) * rng.uniform(*radius)
+        if -0.75 < position[2] < 1.6:
+            kept.append(position)
+    return look_at(np.array(kept).reshape(count, 3), size)
 
 
 def rig_cameras(size: int, rng: np.random.Generator, count: int = 4) -> Cameras:

@@ -1,4 +1,4 @@
-"""TexturedMesh: triangles with texture coordinates and one base-colour image per material."""
+"""TexturedMesh: triangles with texture coordinates, one base-colour image per material, and optionally its finish."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class TexturedMesh:
     face_material: np.ndarray  # [F] int32, index into textures
     textures: tuple[np.ndarray, ...]  # each [h, w, 3] uint8, sRGB base colour
     name: str = "mesh"
+    # Per texture [h, w, 4] uint8 or None: tangent-space normal x (along u) and y (along v) with 128 as zero, roughness, metallic.
+    # An empty tuple: the mesh has base colours only.
+    finishes: tuple[np.ndarray | None, ...] = ()
 
     def __post_init__(self) -> None:
         put = lambda field, dtype: object.__setattr__(self, field, np.ascontiguousarray(getattr(self, field), dtype))  # noqa: E731
@@ -62,6 +65,14 @@ class TexturedMesh:
         for index, texture in enumerate(self.textures):
             if texture.ndim != 3 or texture.shape[2] != 3 or 0 in texture.shape:
                 raise InputError(f"{self.name}: texture {index} has shape {texture.shape}, expected [h, w, 3].")
+        finishes = tuple(None if f is None else np.ascontiguousarray(f, np.uint8) for f in self.finishes)
+        object.__setattr__(self, "finishes", finishes if any(f is not None for f in finishes) else ())
+        if self.finishes and len(self.finishes) != len(self.textures):
+            counts = f"{len(self.finishes)} finishes for {len(self.textures)} textures"
+            raise InputError(f"{self.name}: {counts}; give one or None for each.")
+        for index, finish in enumerate(self.finishes):
+            if finish is not None and (finish.ndim != 3 or finish.shape[2] != 4 or 0 in finish.shape):
+                raise InputError(f"{self.name}: finish {index} has shape {finish.shape}, expected [h, w, 4].")
 
     @property
     def bounds(self) -> np.ndarray:
@@ -88,6 +99,7 @@ class TexturedMesh:
         elif path.suffix == ".npz":
             arrays = {f: getattr(self, f) for f in ("vertices", "faces", "uvs", "normals", "face_material")}
             arrays |= {f"texture_{i:03d}": texture for i, texture in enumerate(self.textures)}
+            arrays |= {f"finish_{i:03d}": finish for i, finish in enumerate(self.finishes) if finish is not None}
             with atomic_path(path) as temporary:
                 np.savez_compressed(temporary, **arrays)
         else:
@@ -100,12 +112,13 @@ class TexturedMesh:
         try:
             with np.load(path, allow_pickle=False) as data:
                 textures = tuple(data[k] for k in sorted(data.files) if k.startswith("texture_"))
+                finishes = tuple(data[k] if (k := f"finish_{i:03d}") in data.files else None for i in range(len(textures)))
                 fields = {f: data[f] for f in ("vertices", "faces", "uvs", "normals", "face_material")}
         except FileNotFoundError:
             raise InputError(f"{path} does not exist; check the path.") from None
         except Exception as error:
             raise InputError(f"{path} is not a mesh saved by lrmzero_lite ({error}); write it again.") from error
-        return cls(**fields, textures=textures, name=path.stem)
+        return cls(**fields, textures=textures, name=path.stem, finishes=finishes)
 
     def to_trimesh(self):
         """A `trimesh.Scene` with one textured geometry per material, Y-up as glTF wants it."""
@@ -117,9 +130,9 @@ class TexturedMesh:
         for index in np.unique(self.face_material):
             faces = self.faces[self.face_material == index]
             used, local = np.unique(faces, return_inverse=True)
-            material = trimesh.visual.material.PBRMaterial(
-                baseColorTexture=Image.fromarray(self.textures[index]), metallicFactor=0.0, roughnessFactor=1.0
-            )
+            finish = self.finishes[index] if self.finishes else None
+            maps = {"metallicFactor": 0.0, "roughnessFactor": 1.0} if finish is None else _gltf_maps(finish)
+            material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(self.textures[index]), **maps)
             part = trimesh.Trimesh(
                 self.vertices[used],
                 local.reshape(-1, 3),
@@ -129,6 +142,22 @@ class TexturedMesh:
             )
             scene.add_geometry(part, geom_name=f"{self.name}_{index}", transform=y_up)
         return scene
+
+
+def _gltf_maps(finish: np.ndarray) -> dict:
+    """A finish as glTF has it: a normal map, and one image with roughness in green and metallic in blue."""
+    from PIL import Image
+
+    xy = (finish[..., :2].astype(np.float32) - 128) / 127
+    z = np.sqrt(np.clip(1 - np.square(xy).sum(-1, keepdims=True), 0, 1))
+    normal = np.rint(np.concatenate([xy, z], -1).clip(-1, 1) * 127 + 128).astype(np.uint8)
+    rough = np.stack([np.zeros_like(finish[..., 2]), finish[..., 2], finish[..., 3]], -1)
+    return {
+        "normalTexture": Image.fromarray(normal),
+        "metallicRoughnessTexture": Image.fromarray(rough),
+        "metallicFactor": 1.0,
+        "roughnessFactor": 1.0,
+    }
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
