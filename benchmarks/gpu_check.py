@@ -3,7 +3,7 @@
     python -m benchmarks.gpu_check --out book/results/gpu --minutes 8
 
 On a machine without our dependencies, `benchmarks/gpu_wheels.sh` first gathers what has to travel as wheels.
-Writes environment, tests, equivalence, ceilings, model, splats, training and evaluation into OUT/check.json as they end;
+Writes environment, tests, equivalence, ceilings, model, splats, meshes, training and evaluation into OUT/check.json as they end;
 training goes on from its checkpoint when it is called again. `--device cpu --preset smoke` rehearses it without a GPU.
 """
 
@@ -18,19 +18,22 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.bench_splats import accuracy, measure
 from benchmarks.splat_scenes import scene
-from lrmzero_lite.cameras import STRUCTURED_INPUTS, gso_cameras
-from lrmzero_lite.data import LiveSource
+from lrmzero_lite.cameras import STRUCTURED_INPUTS, gso_cameras, random_cameras
+from lrmzero_lite.data import Zeroverse
 from lrmzero_lite.evaluate import evaluate
 from lrmzero_lite.files import write_json
 from lrmzero_lite.model import GSLRM, ModelConfig
 from lrmzero_lite.presets import PAPER, RunConfig, preset
 from lrmzero_lite.provenance import Provenance
-from lrmzero_lite.render import render_splats
+from lrmzero_lite.render import Environment, mesh_cuda, mesh_torch, render_splats
+from lrmzero_lite.render.mesh import prepare_scene, render_views
 from lrmzero_lite.train import train
+from lrmzero_lite.zeroverse import synthesize
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -122,11 +125,71 @@ def splat_times(device: str) -> dict:
     return times
 
 
+def mesh_times(device: str, *, objects: int, views: int, sizes: tuple[int, ...]) -> dict:
+    """The mesh renderer on CUDA (on a CPU: its torch twin) against the compiled one: largest differences, and views per second.
+
+    Batches of `objects` x `views` at 2 x 2 samples: drawn from scenes that lie on the GPU, and with their upload; beside
+    them the compiled renderer on all cores, and the milliseconds of each kernel.
+    """
+    meshes = [synthesize(seed) for seed in range(objects)]
+    scenes = [prepare_scene(mesh) for mesh in meshes]
+
+    def cameras(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        drawn = random_cameras(objects * views, size, np.random.default_rng(0))
+        return drawn.viewmats.unflatten(0, (objects, views)), drawn.Ks.unflatten(0, (objects, views))
+
+    found: dict = {"objects": objects, "views": views, "faces": sum(len(mesh.faces) for mesh in meshes) / objects}
+    viewmats, Ks = (x[0] for x in cameras(128))
+    other = mesh_cuda.render_views if device == "cuda" else mesh_torch.render_views
+    for name, light in (("uniform", "uniform"), ("hemisphere", "hemisphere"), ("environment", Environment.studio(0))):
+        scene = prepare_scene(meshes[0], light)
+        pairs = zip(other(scene, viewmats, Ks, 128, 128, 2), render_views(scene, viewmats, Ks, 128, 128, 2), strict=True)
+        off = [(a.cpu() - b).abs() for a, b in pairs]
+        found[f"off {name}"] = {
+            "alpha": float(off[0][..., 3].max()), "rgb": float(off[0][..., :3].max()), "rgb_mean": float(off[0][..., :3].mean()),
+            "depth": float(off[1].max()), "normals": float(off[2].max()),
+        }  # fmt: skip
+    for size in sizes:
+        viewmats, Ks = cameras(size)
+        rate = lambda work: objects * views / seconds_of(work, device, repeats=5)  # noqa: E731
+        each = lambda render: [render(s, *camera, size, size, 2) for s, *camera in zip(scenes, viewmats, Ks, strict=True)]  # noqa: B023, E731
+        row = {"compiled_views_per_s": rate(lambda: each(render_views)), "threads": torch.get_num_threads()}  # noqa: B023
+        if device == "cuda":
+            batch = mesh_cuda.SceneBatch(scenes)
+            draw = lambda: batch.render(viewmats, Ks, size, size, 2)  # noqa: B023, E731
+            row["cuda_views_per_s"] = rate(draw)
+            row["cuda_with_upload_views_per_s"] = rate(lambda: mesh_cuda.SceneBatch(scenes).render(viewmats, Ks, size, size, 2))  # noqa: B023
+            row["kernel_ms"] = kernel_times(batch, draw)
+        else:
+            row["torch_views_per_s"] = rate(lambda: each(mesh_torch.render_views))  # noqa: B023
+        found[f"{size}²"] = row
+    return found
+
+
+def kernel_times(batch: mesh_cuda.SceneBatch, draw: Callable[[], object]) -> dict[str, float]:
+    """Milliseconds that one `draw` spends in each kernel, waiting after every launch."""
+    launch, spent = batch.launch, {}
+
+    def timed(name: str, *arguments) -> None:
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        launch(name, *arguments)
+        torch.cuda.synchronize()
+        spent[name] = spent.get(name, 0.0) + (time.perf_counter() - started) * 1e3
+
+    batch.launch = timed
+    try:
+        draw()
+    finally:
+        batch.launch = launch
+    return spent
+
+
 def training(run: RunConfig, out: Path, device: str, seconds: float) -> dict:
     """The longest training run that fits, on objects made on the fly; resumes."""
     started = time.time()
     weights = train(
-        run, out, LiveSource(run.zeroverse, run.views, run.objects), stop_after=seconds, device=device, progress=False
+        run, out, Zeroverse(run.zeroverse, run.views, range(run.objects)), stop_after=seconds, device=device, progress=False
     )
     tail = (out / "metrics.csv").read_text().strip().splitlines()
     return {"weights": str(weights), "seconds": time.time() - started, "columns": tail[0], "last": tail[-1]}
@@ -154,6 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
         "ceilings": lambda: ceilings(chosen.device, 512 if small else 8192),
         "model": lambda: model_step(run.model, chosen.device, batch=batch, views=4, size=size, peak_tflops=peak()),
         "splats": lambda: splat_times(chosen.device),
+        "meshes": lambda: mesh_times(
+            chosen.device, objects=1 if small else 64, views=2 if small else 8, sizes=(32,) if small else (128, 256)
+        ),
         "tests": gpu_tests,
         "training": lambda: training(run, chosen.out / chosen.preset, chosen.device, max(5.0, deadline - time.time() - 60)),
         "evaluation": lambda: (

@@ -1,6 +1,9 @@
 """The command line: one command per verb a user has.
 
 lrmzero synthesize --seeds 0:8 --out objects
+lrmzero synthesize --seeds 0:400000 --out shards
+lrmzero verify shards
+lrmzero data matsynth --out materials
 lrmzero render objects/zeroverse_00000000.glb --out views
 lrmzero train --preset lite --data shards --out runs/lite
 lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
@@ -20,13 +23,15 @@ import tyro
 
 from ..errors import InputError
 from .convert import convert
+from .data import data, verify
 from .fit import fit
 from .mesh import mesh
 from .network import evaluate, reconstruct, train
 from .objects import render, synthesize
 from .turntable import turntable
 
-COMMANDS = {f.__name__: f for f in (synthesize, render, train, evaluate, reconstruct, fit, mesh, turntable, convert)}
+VERBS = (synthesize, verify, data, render, train, evaluate, reconstruct, fit, mesh, turntable, convert)
+COMMANDS = {verb.__name__: verb for verb in VERBS}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,6 +20,8 @@ def train(
     minutes: float | None = None,
     device: Device = "auto",
     seed: int = 0,
+    reuse: int = 1,
+    workers: int = 0,
 ) -> None:
     """Train GS-LRM on Zeroverse; goes on from the checkpoint in --out if there is one.
 
@@ -30,20 +32,23 @@ def train(
         minutes: Stop after so many minutes, with a checkpoint.
         device: Where to train.
         seed: Seed of weights and batches.
+        reuse: Objects made on the fly: use each geometry so many times, with other materials and cameras.
+        workers: Processes that make batches ahead; 0 uses a thread of this one.
     """
-    from ..data import LiveSource, ShardSource
+    from ..data import ShardSource, Zeroverse
     from ..presets import preset as preset_of
     from ..train import train as run_training
 
     run = preset_of(preset)
     run = replace(run, train=replace(run.train, seed=seed))
-    source = ShardSource(data) if data else LiveSource(run.zeroverse, run.views, run.objects)
+    source = ShardSource(data) if data else Zeroverse(run.zeroverse, run.views, range(run.objects), reuse)
     sizes = [stage.size for stage in run.train.stages]
     if source.size < max(sizes):
         raise InputError(
             f"{data} holds views of {source.size} pixels but {preset} trains at {max(sizes)}; synthesize them with --size."
         )
-    weights = run_training(run, out, source, stop_after=None if minutes is None else 60 * minutes, device=pick_device(device))
+    stop_after = None if minutes is None else 60 * minutes
+    weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
     print(weights)
 
 

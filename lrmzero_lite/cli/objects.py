@@ -11,52 +11,88 @@ from tyro.conf import Positional, arg
 from ..errors import InputError
 from .arguments import Rung, load_object
 
+MESHES = 256  # a range this long becomes shards, unless --format says otherwise
+
 
 def synthesize(
     seeds: Annotated[str, arg(metavar="A:B")],
     out: Path,
-    format: Literal["glb", "npz", "shards"] = "glb",
+    format: Literal["auto", "glb", "npz", "shards"] = "auto",
     preset: Rung = "paper",
+    zeroverse: Literal["paper", "public_release", "megasynth_object"] | None = None,
+    textures: str | None = None,
     views: int | None = None,
     size: int | None = None,
-    textures: str | None = None,
+    light: Literal["uniform", "lambert", "hemisphere", "random environment"] | None = None,
+    law: Literal["paper", "released"] | None = None,
+    tone_map: Literal["released"] | None = None,
+    depth: bool = True,
+    reuse: int = 1,
+    compress: Literal["png"] | None = None,
     workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
 ) -> None:
-    """Make Zeroverse objects.
+    """Make Zeroverse objects: meshes to look at, or shards of rendered views to train on.
+
+    What is there is kept, object by object: the same command goes on where a run was stopped or killed.
 
     Args:
         seeds: Range of seeds, A up to but not including B.
-        out: Folder to write into. Objects and shards that exist are kept.
-        format: One mesh per seed (glb, npz), or rendered training views in WebDataset tars (shards).
+        out: Folder to write into.
+        format: One mesh per seed (glb, npz), or rendered training views in WebDataset tars (shards); auto makes meshes of
+            fewer than 256 seeds, and shards of more or where an option below is given.
         preset: The rung whose objects and views to make.
-        views: Views per object, if not the preset's (shards only).
-        size: Image size in pixels, if not the preset's (shards only).
+        zeroverse: How objects are built, if not as the rung says: the paper, the released code, or MegaSynth's objects.
         textures: A folder of images or MatSynth-style materials to use instead of the procedural textures.
-        workers: Processes (shards only).
+        views: Views per object, if not the preset's (this and the options below: shards only).
+        size: Image size in pixels, if not the preset's.
+        light: The paper's uniform light, a lamp, sky and ground with a lamp, or another environment map for every object.
+        law: How camera directions are drawn: as in the paper or as in the released code.
+        tone_map: Stretch each object's colours as the released code does.
+        depth: Keep depth beside the images; training with a point loss needs it.
+        reuse: Use each geometry so many times, with other materials, light and cameras.
+        compress: Store images as PNG: a fifth to a quarter of the bytes, slower to read. By default they are not compressed.
+        workers: Processes.
+        engine: This machine, or a Ray cluster (or Ray here, without an address) whose nodes share --out.
+        ray_address: Address of a running Ray cluster, for example auto or ray://head:10001.
     """
-    from tqdm import tqdm
-
-    from ..files import write_json
     from ..presets import preset as preset_of
-    from ..zeroverse import synthesize_with_recipe
+    from ..zeroverse import zeroverse_preset
 
     run, chosen = preset_of(preset), _seed_range(seeds)
-    config = replace(run.zeroverse, texture_folder=textures)
-    if format == "shards":
-        from ..data import write_shards
-
-        posed = replace(run.views, views=views or run.views.views, size=size or run.views.size)
-        print(write_shards(chosen, out, config, posed, workers=workers))
+    config = replace(zeroverse_preset(zeroverse) if zeroverse else run.zeroverse, texture_folder=textures)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder.")
+    looks = {"views": views, "size": size, "light": light, "law": law, "tone_map": tone_map, "depth": None if depth else False}
+    looks = {name: value for name, value in looks.items() if value is not None}
+    options = {"reuse": reuse, "compress": compress, "workers": workers, "engine": engine, "ray_address": ray_address}
+    if format == "auto":
+        about_views = looks or options != {"reuse": 1, "compress": None, "workers": 1, "engine": "local", "ray_address": None}
+        format = "shards" if len(chosen) >= MESHES or about_views else "glb"
+    if format != "shards":
+        _write_meshes(chosen, out, config, format)
         return
-    recipes = out / "recipes"
-    for seed in tqdm(chosen, unit="object", disable=None):
-        path = out / f"zeroverse_{seed:08d}.{format}"
-        if path.exists():
-            continue
-        mesh, recipe = synthesize_with_recipe(seed, config)
-        write_json(recipes / f"zeroverse_{seed:08d}.json", {"seed": seed, **asdict(recipe), "config": asdict(config)})
-        mesh.save(path)
-    print(f"{len(chosen)} objects in {out}")
+    from ..data import write_shards
+
+    print(write_shards(chosen, out, config, replace(run.views, **looks), **options))
+
+
+def _write_meshes(seeds: range, out: Path, config, format: str) -> None:
+    from ..data.progress import Progress
+    from ..files import write_json
+    from ..zeroverse import synthesize_with_recipe
+
+    paths = {seed: out / f"zeroverse_{seed:08d}.{format}" for seed in seeds}
+    missing = [seed for seed, path in paths.items() if not path.exists()]
+    with Progress(len(seeds), len(seeds) - len(missing)) as bar:
+        for seed in missing:
+            mesh, recipe = synthesize_with_recipe(seed, config)
+            about = {"seed": seed, **asdict(recipe), "config": asdict(config)}
+            write_json(out / "recipes" / f"zeroverse_{seed:08d}.json", about)
+            mesh.save(paths[seed])
+            bar.advance()
+    print(f"{len(seeds)} objects in {out}")
 
 
 def render(
@@ -66,7 +102,10 @@ def render(
     count: int = 32,
     size: int = 256,
     seed: int = 0,
-    light: Literal["uniform", "lambert"] = "uniform",
+    law: Literal["paper", "released"] = "paper",
+    light: Literal["uniform", "lambert", "hemisphere"] = "uniform",
+    environment: Path | None = None,
+    tone_map: Literal["released"] | None = None,
     supersample: int = 3,
 ) -> None:
     """Render RGBA and depth views of a mesh, with opencv_cameras.json beside them.
@@ -78,20 +117,25 @@ def render(
         count: Number of cameras (orbit and random).
         size: Image size in pixels.
         seed: Seed of the random cameras.
-        light: The paper's uniform light, or one directional light.
+        law: How random cameras are drawn: as in the paper or as in the released code.
+        light: The paper's uniform light, one directional light, or sky and ground with a lamp.
+        environment: Light the object with this equirectangular map (.hdr, .exr or a picture) instead.
+        tone_map: Stretch the colours over all views as the released code does.
         supersample: Visibility samples per pixel and axis.
     """
     import numpy as np
 
     from .. import cameras as sets
     from ..render import render_mesh
+    from ..render.environment import Environment
 
     views = {
         "gso64": lambda: sets.gso_cameras(size),
         "orbit": lambda: sets.orbit_cameras(count, size),
-        "random": lambda: sets.random_cameras(count, size, np.random.default_rng(seed)),
+        "random": lambda: sets.random_cameras(count, size, np.random.default_rng(seed), law=law),
     }[cameras]()
-    posed = render_mesh(load_object(mesh), views, supersample=supersample, light=light)
+    source = Environment.load(environment) if environment else light
+    posed = render_mesh(load_object(mesh), views, supersample=supersample, light=source, tone_map=tone_map)
     posed.save(out)
     print(f"{len(posed)} views of {size}x{size} in {out}")
 

@@ -16,7 +16,11 @@ from ..views import PosedViews
 
 
 class Source(Protocol):
-    """Rendered objects by index: `ShardSource` or `LiveSource`."""
+    """Rendered objects by index: `ShardSource` or `Zeroverse`."""
+
+    size: int  # of the images, pixels
+    has_depth: bool
+    reuse: int  # so many successive objects share a geometry
 
     def __len__(self) -> int: ...
     def select(self, index: int, choose: Callable[[Cameras], Sequence[int]]) -> PosedViews: ...
@@ -64,15 +68,18 @@ def make_batch(
     """Inputs [batch, inputs] and targets [batch, targets] of step `step` at `size` x `size` pixels.
 
     Of a global batch of `total` objects this is the part `first` to `first + batch`; every object has its own random
-    stream, so that the parts do not depend on how many processes share the step.
+    stream, so that the parts do not depend on how many processes share the step. Where the source reuses a geometry k
+    times, its k variants stand side by side in a batch, so that it is built once.
     """
     if len(source) == 0:
         raise InputError("The training source holds no objects; synthesize some first.")
-    chosen = np.random.default_rng([seed, step]).integers(len(source), size=total or batch)[first : first + batch]
+    reuse = source.reuse
+    chosen = np.random.default_rng([seed, step]).integers(len(source) // reuse, size=-(-(total or batch) // reuse))
     objects = []
-    for offset, index in enumerate(chosen):
-        draw = partial(draw_views, config=sampling, rng=np.random.default_rng([seed, step, first + offset]))
-        objects.append(source.select(int(index), lambda cameras, draw=draw: np.concatenate(draw(cameras))))
+    for place in range(first, first + batch):
+        index = int(chosen[place // reuse]) * reuse + place % reuse
+        draw = partial(draw_views, config=sampling, rng=np.random.default_rng([seed, step, place]))
+        objects.append(source.select(index, lambda cameras, draw=draw: np.concatenate(draw(cameras))))
     views = stack_views(objects).resized(size)
     return views[: sampling.inputs], views[sampling.inputs :]
 

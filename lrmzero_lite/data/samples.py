@@ -41,7 +41,7 @@ class _Body:
 
     def cut(self, tool: _Body) -> _Body:
         """The body without the tool; the faces of the cut take the tool's first texture."""
-        return _Body(subtract(self.part, tool.part), self.looks + (tool.looks[0],) * len(self.looks))
+        return _Body(subtract(self.part, tool.part), self.looks + (tool.looks[0],) * tool.part.surfaces)
 
 
 def sample_object(name: str) -> TexturedMesh:

@@ -1,10 +1,12 @@
-"""Texture atlas: the mip pyramids of all textures of a mesh in one byte array, as the compiled shader reads them."""
+"""Texture atlas: the mip pyramids of all textures of a mesh in one byte array, as the compiled shaders read them."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
+
+FINE = 65535  # steps of linear light between the levels of a pyramid
 
 
 @lru_cache(maxsize=1)
@@ -15,7 +17,7 @@ def srgb_table() -> np.ndarray:
 
 
 def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] to sRGB-encoded values."""
+    """Linear light in [0, 1] to sRGB-encoded values, to the last bit of the machine's power function."""
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
 
@@ -23,29 +25,54 @@ def srgb_encode(linear: np.ndarray) -> np.ndarray:
 def build_atlas(textures: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Pack [h, w, 3] uint8 textures with their mip levels.
 
-    Returns the bytes, and per texture and level (offset, height, width) as [T, L, 3] int64; the last level repeats.
-    Levels are averaged in linear light.
+    Returns texels [N, 4] uint8 (red, green, blue, 255), and per texture and level (first texel, height, width) as
+    [T, L, 3] int64; the last level repeats. Each level averages blocks of the one before in linear light.
     """
-    pyramids = [_pyramid(texture) for texture in textures]
-    depth = max(len(p) for p in pyramids)
-    table = np.zeros((len(pyramids), depth, 3), np.int64)
-    chunks, offset = [], 0
-    for i, pyramid in enumerate(pyramids):
-        for level in range(depth):
-            if level < len(pyramid):
-                image = pyramid[level]
-                table[i, level] = offset, image.shape[0], image.shape[1]
-                chunks.append(image.reshape(-1))
-                offset += image.size
-            else:
-                table[i, level] = table[i, level - 1]
-    return np.concatenate(chunks), table
+    from .mesh_prepare import build_color_levels  # compiled on first use
+
+    table, size = _layout([t.shape[:2] for t in textures])
+    texels = np.empty((size, 4), np.uint8)
+    for texture, levels in zip(textures, table, strict=True):
+        build_color_levels(texture, levels, texels, *_conversion())
+    return texels, table
 
 
-def _pyramid(texture: np.ndarray) -> list[np.ndarray]:
-    levels, current = [texture], srgb_table()[texture]
-    while min(current.shape[:2]) > 1:
-        h, w = current.shape[0] // 2 * 2, current.shape[1] // 2 * 2
-        current = current[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean(axis=(1, 3), dtype=np.float32)
-        levels.append((srgb_encode(current) * 255 + 0.5).astype(np.uint8))
-    return levels
+def build_finish_atlas(finishes: tuple[np.ndarray | None, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Pack [h, w, 4] uint8 finishes as `build_atlas` does; levels are plain means, and a missing finish has height 0.
+
+    Both arrays are empty without finishes.
+    """
+    from .mesh_prepare import build_finish_levels
+
+    if not finishes:
+        return np.empty((0, 4), np.uint8), np.empty((0, 1, 3), np.int64)
+    table, size = _layout([(0, 0) if f is None else f.shape[:2] for f in finishes])
+    texels = np.empty((size, 4), np.uint8)
+    for finish, levels in zip(finishes, table, strict=True):
+        if finish is not None:
+            build_finish_levels(finish, levels, texels)
+    return texels, table
+
+
+def _layout(shapes: list[tuple[int, int]]) -> tuple[np.ndarray, int]:
+    """First texel, height and width of every level, and the number of texels."""
+    depth = max(max(shape).bit_length() for shape in shapes)
+    table, size = np.zeros((len(shapes), max(depth, 1), 3), np.int64), 0
+    for rows, (height, width) in zip(table, shapes, strict=True):
+        for level in range(len(rows)):
+            if level and max(rows[level - 1, 1:]) <= 1:
+                rows[level] = rows[level - 1]
+                continue
+            rows[level] = size, height, width
+            size += height * width
+            height, width = max(height // 2, 1), max(width // 2, 1)
+    return table, size
+
+
+@lru_cache(maxsize=1)
+def _conversion() -> tuple[np.ndarray, np.ndarray]:
+    """Steps of linear light of each sRGB byte [256] uint16, and back the nearest byte of each step [65536] uint8."""
+    steps = np.rint(srgb_table().astype(np.float64) * FINE).astype(np.uint16)
+    middles = (np.arange(255) + 0.5) / 255
+    bounds = np.where(middles <= 0.04045, middles / 12.92, ((middles + 0.055) / 1.055) ** 2.4) * FINE
+    return steps, np.searchsorted(np.rint(bounds * 64) / 64, np.arange(FINE + 1), side="right").astype(np.uint8)

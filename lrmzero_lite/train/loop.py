@@ -6,8 +6,9 @@ import csv
 import math
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from tqdm import tqdm
 
 from ..cameras import STRUCTURED_INPUTS, gso_cameras
 from ..data.batches import Source, make_batch, stack_views
+from ..data.stream import batch_stream
+from ..errors import InputError
 from ..files import atomic_path, write_json
 from ..model import GSLRM, save_model
 from ..presets import RunConfig
@@ -57,16 +60,20 @@ def train(
     *,
     stop_after: float | None = None,
     device: str = "cpu",
+    workers: int = 0,
     progress: bool = True,
 ) -> Path:
     """Train `run` on `source` and write weights.safetensors, metrics.csv, config.json and checkpoint.pt into `out`.
 
     A run that finds its own checkpoint goes on from it. `stop_after` ends this call after so many seconds, with a
-    checkpoint. Under torchrun each process takes its share of the batch. Returns the path of the weights.
+    checkpoint. `workers` processes make batches ahead (0: a thread of this one). Under torchrun each process takes its
+    share of the batch. Returns the path of the weights.
 
-    Raises InputError for a damaged or foreign checkpoint, or a full disk.
+    Raises InputError for a damaged or foreign checkpoint, a full disk, or a point loss on a source without depth.
     """
     config, out = run.train, Path(out)
+    if not source.has_depth and (config.point_weight or any(stage.point_only for stage in config.stages)):
+        raise InputError("The training views have no depth, which the point loss needs; synthesize them with depth.")
     rank, world = _join_processes(device)
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
     torch.manual_seed(config.seed)
@@ -84,30 +91,15 @@ def train(
     perceptual = _perceptual(config, device)
     if rank == 0:
         write_json(out / "config.json", {"run": asdict(run), "config_hash": identity})
+    stream = batch_stream(partial(_batch, source, config, rank, world), range(step, config.steps), workers)
     log = _Log(out, step) if rank == 0 else None
     started, before = time.time(), seconds
     provenance = Provenance.collect(asdict(run), seed=config.seed, seconds=0, device=device)  # code may change later
     bar = tqdm(total=config.steps, initial=step, unit="step", disable=not progress or rank > 0, mininterval=2, smoothing=0.05)
 
-    def batch_of(s: int) -> tuple[PosedViews, PosedViews]:
-        stage, _ = config.at(s)
-        share = stage.batch // world
-        return make_batch(
-            source,
-            s,
-            seed=config.seed,
-            batch=share,
-            size=stage.size,
-            sampling=config.sampling,
-            first=rank * share,
-            total=stage.batch,
-        )
-
-    with ThreadPoolExecutor(1) as loader:
-        pending = loader.submit(batch_of, step) if step < config.steps else None
+    with closing(stream) as batches:
         while step < config.steps:
-            inputs, targets = (views.to(device) for views in pending.result())
-            pending = loader.submit(batch_of, step + 1) if step + 1 < config.steps else None
+            inputs, targets = (views.to(device) for views in next(batches))
             stage, local = config.at(step)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(stage, local)
@@ -149,6 +141,14 @@ def train(
         save_model(model, weights, **about, provenance={k: v for k, v in provenance.items() if k != "config"})
         write_json(out / "provenance.json", {**about, "skipped": skipped, "provenance": provenance})
     return weights
+
+
+def _batch(source: Source, config: TrainConfig, rank: int, world: int, step: int) -> tuple[PosedViews, PosedViews]:
+    """This process's share of the batch of step `step`."""
+    stage, _ = config.at(step)
+    share = stage.batch // world
+    options = {"seed": config.seed, "size": stage.size, "sampling": config.sampling}
+    return make_batch(source, step, batch=share, first=rank * share, total=stage.batch, **options)
 
 
 def _forward(

@@ -1,8 +1,13 @@
-"""Figures and viewers: image grids, camera and mesh figures, Gaussians in the browser, as maps and as turntables."""
+"""Figures and viewers: image grids, camera and mesh figures, contact sheets, meshes and Gaussians in the browser, turntables."""
 
+from .anatomy import anatomy_figure
+from .contact_sheet import contact_sheet, object_sheet
+from .decision_grid import decision_grid
 from .figure3d import Figure3D
 from .figures import PALETTE, depth_to_rgb, error_map, image_grid, use_style
+from .mesh_viewer import MeshViewer
 from .scene3d import cameras_figure, mesh_figure
+from .slider_grid import slider_grid
 from .splat_maps import alpha_map, color_map, depth_map, ellipsoid_map, normal_map, source_map, splat_figure
 from .splats import SplatViewer, save_splat_html, splat_camera, splat_html
 from .turntable import save_turntable
@@ -10,10 +15,14 @@ from .turntable import save_turntable
 __all__ = [
     "PALETTE",
     "Figure3D",
+    "MeshViewer",
     "SplatViewer",
     "alpha_map",
+    "anatomy_figure",
     "cameras_figure",
     "color_map",
+    "contact_sheet",
+    "decision_grid",
     "depth_map",
     "depth_to_rgb",
     "ellipsoid_map",
@@ -21,8 +30,10 @@ __all__ = [
     "image_grid",
     "mesh_figure",
     "normal_map",
+    "object_sheet",
     "save_splat_html",
     "save_turntable",
+    "slider_grid",
     "source_map",
     "splat_camera",
     "splat_figure",

@@ -1,7 +1,7 @@
-"""Procedural textures of varied low-level statistics: what stands in for the paper's internal material set.
+"""The first bank: nine plain families of procedural textures, all tileable.
 
-LRM-Zero §3.1 draws a texture per surface from a private collection. Here entry i of an endless bank is a pure function
-of i: nine families, each with random frequencies, colours and grain. All tile without a seam.
+Zeroverse objects wear zeroverse/bank.py, which was made because this one differs from real materials (see
+book/material_statistics.py, which compares both). The built-in sample objects take their patterns from here.
 """
 
 from __future__ import annotations

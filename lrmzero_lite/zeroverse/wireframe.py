@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from .part import Part
+from .draws import cos_sin
+from .part import Part, transform
+
+FILL = 0.9  # bars may narrow the hole of a polygon to this share of what closes it
+MITRE = 3.0  # at sharp corners a bar's ridge moves out by at most this multiple of its half thickness
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,12 +19,27 @@ class PolygonBody:
     """Points and polygons (not triangulated: a cage follows quads, as Blender's wireframe does)."""
 
     points: np.ndarray  # [P, 3]
-    polygons: list[np.ndarray]  # vertex indices of each polygon
+    polygons: list[np.ndarray]  # vertex indices of each polygon, counter-clockwise seen from outside
+
+    @cached_property
+    def corners(self) -> Corners:
+        return _corners(self.polygons)
+
+
+@dataclass(frozen=True, eq=False)
+class Corners:
+    """The corners of all polygons one after the other: point, the corners before and after it, and its polygon, each [C]."""
+
+    point: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    polygon: np.ndarray
+    border: np.ndarray  # [B] corners whose edge to the next corner belongs to no other polygon
 
 
 def body(kind: str) -> PolygonBody:
     """A primitive at the density of a modelling program: sphere 32 x 16, torus 48 x 12, cone and cylinder with 32 sides."""
-    circle = lambda n: np.stack([np.cos(a := 2 * np.pi * np.arange(n) / n), np.sin(a)], axis=1)  # noqa: E731
+    circle = lambda n: np.stack(cos_sin(np.arange(n) / n), axis=1)  # noqa: E731
     if kind == "cube":
         points = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
         polygons = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
@@ -28,17 +48,17 @@ def body(kind: str) -> PolygonBody:
         u, v = circle(48), circle(12)
         points = np.stack(
             [
-                np.outer(u[:, 0], 1 + 0.3 * v[:, 0]),
-                np.outer(u[:, 1], 1 + 0.3 * v[:, 0]),
+                np.multiply.outer(u[:, 0], 1 + 0.3 * v[:, 0]),
+                np.multiply.outer(u[:, 1], 1 + 0.3 * v[:, 0]),
                 np.broadcast_to(0.3 * v[:, 1], (48, 12)),
             ],
             axis=-1,
         ).reshape(-1, 3)
         return PolygonBody(points, _ring_quads(48, 12, wrap=True))
+    ring = circle(32)
     if kind == "sphere":
-        polar = np.pi * np.arange(1, 16) / 16
-        ring = circle(32)
-        rows = [np.column_stack([np.sin(p) * ring, np.full(32, np.cos(p))]) for p in polar]
+        polar = cos_sin(np.arange(1, 16) / 32)
+        rows = [np.column_stack([s * ring, np.full(32, c)]) for c, s in zip(*polar, strict=True)]
         points = np.concatenate([*rows, [[0, 0, 1], [0, 0, -1]]])
         polygons = _ring_quads(15, 32, wrap=False)
         last = 14 * 32
@@ -46,7 +66,6 @@ def body(kind: str) -> PolygonBody:
             k = (j + 1) % 32
             polygons += [np.array([j, k, 480]), np.array([last + k, last + j, 481])]
         return PolygonBody(points, polygons)
-    ring = circle(32)
     base = np.column_stack([ring, np.full(32, -1.0)])
     if kind == "cone":
         points = np.concatenate([base, [[0, 0, 1.0]]])
@@ -55,6 +74,12 @@ def body(kind: str) -> PolygonBody:
     points = np.concatenate([base, np.column_stack([ring, np.ones(32)])])
     sides = [np.array([j, (j + 1) % 32, 32 + (j + 1) % 32, 32 + j]) for j in range(32)]
     return PolygonBody(points, [*sides, np.arange(31, -1, -1), np.arange(32, 64)])
+
+
+@lru_cache(maxsize=32)
+def subdivided_body(kind: str, smooth: bool, level: int) -> PolygonBody:
+    """`body(kind)` after `level` subdivisions."""
+    return subdivide(subdivided_body(kind, smooth, level - 1), smooth) if level else body(kind)
 
 
 def edges_of(polygons: list[np.ndarray]) -> np.ndarray:
@@ -68,7 +93,7 @@ def subdivide(shape: PolygonBody, smooth: bool) -> PolygonBody:
     edges = edges_of(shape.polygons)
     count, key = len(shape.points), {tuple(e): i for i, e in enumerate(edges.tolist())}
     face_points = np.stack([shape.points[p].mean(axis=0) for p in shape.polygons])
-    edge_points = shape.points[edges].mean(axis=1)
+    edge_points = (shape.points[edges[:, 0]] + shape.points[edges[:, 1]]) / 2
     points = shape.points
     touching: list[list[int]] = [[] for _ in edges]
     quads = []
@@ -92,40 +117,95 @@ def subdivide(shape: PolygonBody, smooth: bool) -> PolygonBody:
     return PolygonBody(np.concatenate([points, edge_points, face_points]), quads)
 
 
-def cage(shape: PolygonBody, thickness: float, rotation: np.ndarray, size: float, center: np.ndarray) -> Part:
-    """Bars of square section along the edges of `shape`, scaled by `size`, turned and moved.
+def cage(shape: PolygonBody, thickness: float, rotation: np.ndarray, size: float | np.ndarray, center: np.ndarray) -> Part:
+    """One closed body of bars along the edges of `shape`, scaled by `size` (or three half-axes), turned and moved.
 
-    One axis of a bar's section follows the surface normal; bars are longer than their edge by their thickness, so that
-    they close at the corners.
+    The section of a bar is a rhombus with diagonals `thickness`, one along the surface normal and one within the surface; its
+    four ridges run through the body's polygons and are shaded round. Bars meet in mitred joints without ends. Where the
+    polygons are too small for the thickness, the bars become thinner within the surface. The texture is projected along a
+    fixed oblique direction of the body.
     """
-    points = shape.points @ (rotation * size).T + center
-    edges = edges_of(shape.polygons)
-    a, b = points[edges[:, 0]], points[edges[:, 1]]
-    along = b - a
-    length = np.linalg.norm(along, axis=1, keepdims=True)
-    along /= np.maximum(length, 1e-12)
-    normal = (a + b) / 2 - points.mean(axis=0)
-    normal -= (normal * along).sum(axis=1, keepdims=True) * along
-    weak = np.linalg.norm(normal, axis=1) < 1e-9
-    normal[weak] = np.cross(along[weak], np.where(np.abs(along[weak, :1]) < 0.9, [1.0, 0, 0], [0, 1.0, 0]))
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    side = np.cross(along, normal)
-    h = thickness / 2
-    section = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
-    start = [a - h * along + h * (p * normal + q * side) for p, q in section]
-    end = [b + h * along + h * (p * normal + q * side) for p, q in section]
-    vertices = np.stack(start + end, axis=1).reshape(-1, 3)
-    one = [[0, 3, 2], [0, 2, 1], [4, 5, 6], [4, 6, 7]]
-    for i in range(4):
-        j = (i + 1) % 4
-        one += [[i, j, 4 + j], [i, 4 + j, 4 + i]]
-    faces = (np.array(one) + 8 * np.arange(len(edges))[:, None, None]).reshape(-1, 3)
-    u = np.tile(np.array([0, 1, 2, 3, 0, 1, 2, 3]) * thickness / 2, len(edges))
-    v = np.repeat(length[:, 0], 8) * np.tile([0, 0, 0, 0, 1, 1, 1, 1], len(edges))
-    count = len(vertices)
-    return Part(
-        vertices, faces.astype(np.int32), np.stack([u, v], axis=1), np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
+    points, corners = np.asfortranarray(shape.points * size), shape.corners
+    half, at = thickness / 2, corners.point
+    count = len(points)
+    towards, reach = _unit(points[at[corners.after]] - points[at])
+    back = -towards[corners.before]
+    sine_of = _cross(towards, back)  # along the polygon's normal, length sin of the corner's angle
+    sine = np.maximum(_length(sine_of), 1e-6)
+    cotangent = (1 + _dot(towards, back)) / sine  # of half the angle
+    closes = reach / np.maximum(cotangent + cotangent[corners.after], 1e-6)  # inset at which the edge's hole side vanishes
+    inset = np.full(len(shape.polygons), half)
+    np.minimum.at(inset, corners.polygon, FILL * closes)
+    inward = (towards + back) * (inset[corners.polygon] / sine)[:, None]
+
+    flat = sine_of / sine[:, None]
+    normal, _ = _unit(_summed(at, flat, count))
+    lean = np.maximum(
+        _summed(at, _dot(normal[at], flat)[:, None], count) / np.maximum(np.bincount(at, minlength=count), 1)[:, None], 1 / MITRE
     )
+    ridge = normal * (half / lean)
+    ids = np.arange(len(at)) + 2 * count
+    first, second = ids, ids[corners.after]
+    a, b = at, at[corners.after]
+    faces = [
+        np.stack(f, axis=1)
+        for f in ((a, b, second), (a, second, first), (first, second, count + b), (first, count + b, count + a))
+    ]
+    vertices = [points + ridge, points - ridge, points[at] + inward]
+    if len(corners.border):  # an open edge gets its outer ridge opposite to the polygons at its ends
+        ends = np.unique(np.concatenate([at[corners.border], at[corners.after[corners.border]]]))
+        place = np.zeros(count, np.int64)
+        place[ends] = 2 * count + len(at) + np.arange(len(ends))
+        touching = np.unique(np.concatenate([corners.border, corners.after[corners.border]]))
+        outward, _ = _unit(-_summed(at[touching], inward[touching], count)[ends])
+        vertices.append(points[ends] + half * outward)
+        a, b = at[corners.border], at[corners.after[corners.border]]
+        p, q = place[a], place[b]
+        faces += [np.stack(f, axis=1) for f in ((b, a, p), (b, p, q), (q, p, count + a), (q, count + a, count + b))]
+    vertices = np.concatenate(vertices)
+    faces = np.concatenate(faces)
+    uvs = np.stack([vertices[:, 0] + 0.5 * vertices[:, 2], vertices[:, 1] + 0.5 * vertices[:, 2]], axis=1)
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    faces = (np.cumsum(used) - 1)[faces]
+    vertices = transform(vertices[used], rotation, center)
+    total = len(vertices)
+    same = np.arange(total, dtype=np.int32)
+    return Part(vertices, faces.astype(np.int32), uvs[used], np.zeros(total, np.int32), same, same)
+
+
+def _corners(polygons: list[np.ndarray]) -> Corners:
+    sizes = np.array([len(p) for p in polygons])
+    point = np.concatenate(polygons).astype(np.int64)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    local, size = np.arange(len(point)) - starts, np.repeat(sizes, sizes)
+    before, after = starts + (local - 1) % size, starts + (local + 1) % size
+    count = int(point.max()) + 1
+    there, back = point * count + point[after], point[after] * count + point
+    border = np.flatnonzero(~np.isin(there, back))
+    return Corners(point, before, after, np.repeat(np.arange(len(polygons)), sizes), border)
+
+
+def _summed(index: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Sums [count, k] of the rows of `values` [n, k] with equal `index`."""
+    return np.stack([np.bincount(index, column, count) for column in values.T], axis=1)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
+
+
+def _length(a: np.ndarray) -> np.ndarray:
+    return np.sqrt(_dot(a, a))
+
+
+def _unit(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    length = _length(a)
+    return a / np.maximum(length, 1e-12)[:, None], length
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.stack([a[:, i] * b[:, j] - a[:, j] * b[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
 
 
 def _ring_quads(rows: int, columns: int, wrap: bool) -> list[np.ndarray]:

