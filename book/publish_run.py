@@ -1,7 +1,8 @@
 """Make a training run the shipped weights: copy it into the package and the book, and evaluate it.
 
-    python book/publish_run.py runs/lite lite-64                        Zeroverse test objects only
-    python book/publish_run.py runs/lite lite-64 --data ../shared/data  and the scanned objects of splits.json
+    python book/publish_run.py lite-64 --run runs/lite                        Zeroverse test objects only
+    python book/publish_run.py lite-64 --run runs/lite --data ../shared/data  and the scanned objects of splits.json
+    python book/publish_run.py lite-64 --data ../shared/data                  evaluate the shipped weights again
 
 Writes lrmzero_lite/weights/NAME.safetensors, book/results/train/NAME/ and book/results/eval/NAME_SET_PROTOCOL/, then the
 results table of README.md. Run the notebooks afterwards.
@@ -32,13 +33,14 @@ def copy(source: Path, target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
     parser.add_argument("name")
+    parser.add_argument("--run", type=Path, help="folder that `lrmzero train` wrote")
     parser.add_argument("--data", type=Path, help="folder with gso/, abo_like/ and splits.json")
     arguments = parser.parse_args()
-    copy(arguments.run / "weights.safetensors", WEIGHTS / f"{arguments.name}.safetensors")
-    for file in ("metrics.csv", "config.json", "provenance.json"):
-        copy(arguments.run / file, BOOK / "results" / "train" / arguments.name / file)
+    if arguments.run:
+        copy(arguments.run / "weights.safetensors", WEIGHTS / f"{arguments.name}.safetensors")
+        for file in ("metrics.csv", "config.json", "provenance.json"):
+            copy(arguments.run / file, BOOK / "results" / "train" / arguments.name / file)
     size = int(read_about(arguments.name)["size"])
     results = BOOK / "results" / "eval"
     evaluate(arguments.name, None, "gso4", size=size, out=results / f"{arguments.name}_zeroverse_gso4", progress=False)

@@ -22,14 +22,16 @@ class Progress:
         self.total, self.done, self.unit = total, done, unit
         self._new, self._stream = 0, stream or sys.stderr
         self._started = self._said = time.monotonic()
-        silent = not show or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false")
-        self._lines = not silent and not self._stream.isatty()
-        hidden = silent or self._lines
-        self._bar = tqdm(total=total, initial=done, unit=unit, smoothing=0, disable=hidden, file=self._stream, dynamic_ncols=True)
+        shown = show and os.environ.get("TQDM_DISABLE", "0").lower() in ("", "0", "false")
+        self._lines = shown and not self._stream.isatty()
+        self._bar = None
+        if shown and not self._lines:  # a hidden tqdm would still take a lock that it shares with forked processes
+            self._bar = tqdm(total=total, initial=done, unit=unit, smoothing=0, file=self._stream, dynamic_ncols=True)
 
     def advance(self, count: int = 1) -> None:
         self.done, self._new = self.done + count, self._new + count
-        self._bar.update(count)
+        if self._bar is not None:
+            self._bar.update(count)
         now = time.monotonic()
         if self._lines and (now - self._said >= LOG_SECONDS or self.done == self.total):
             self._said = now
@@ -42,7 +44,8 @@ class Progress:
         return f"{self.done:,} of {self.total:,} {self.unit}s, {rate:.2f} {self.unit}s/s{left}"
 
     def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def __enter__(self) -> Progress:
         return self
