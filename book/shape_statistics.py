@@ -45,13 +45,14 @@ CAUSES = (
     ("design", "random shapes and rotations, no ground (LRM-Zero §3.1)", ("mirror", "support", "stands")),
     (
         "ours",
-        "range and law of the half-axes",
+        "range of the half-axes, solid or hollow cuts",
         ("box_middle", "box_short", "axis_middle", "axis_short", "thickness", "thin_2", "thin_5"),
     ),
-    ("both", "half-axes (ours) and placement (design)", ("hull_filled", "openness", "unseen", "seen_once")),
+    ("both", "half-axes and cuts (ours), placement (design)", ("hull_filled", "openness", "unseen", "seen_once")),
     ("both", "half-axes (ours) and placement (design)", ("coverage", "coverage_training", "depth_range")),
     ("ours", "height of the bumps, resolution", ("bend", "flat", "crease")),
-    ("ours", "the bank of materials", ("brightness", "contrast", "saturation", "colors", "uniform", "white")),
+    ("both", "a material per surface (design), the bank (ours)", ("brightness", "contrast", "saturation")),
+    ("both", "a material per surface (design), the bank (ours)", ("colors", "uniform", "white")),
 )
 
 
