@@ -30,7 +30,10 @@ OUT = Path(__file__).resolve().parent / "results" / "statistics" / "materials.js
 STREAM = 0x57A7
 CONFIG = {"objects": 160, "views": 8, "size": 128, "patch": ms.PATCH, "patches_per_object": 24, "texels_per_unit": 64}
 PERCENTILES = tuple(k / 40 for k in range(41))
-BANKS = {"first bank": (textures.bank_texture, textures.recolored), "bank": (bank.bank_color, lambda color, rng: bank.recolored(color, bank.draw_tint(rng)))}
+BANKS = {
+    "first bank": (textures.bank_texture, textures.recolored),
+    "bank": (bank.bank_color, lambda color, rng: bank.recolored(color, bank.draw_tint(rng))),
+}
 
 
 def view_patches(mesh: TexturedMesh, index: int) -> tuple[np.ndarray, np.ndarray]:

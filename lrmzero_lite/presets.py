@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .data.batches import SamplingConfig
-from .data.shards import ViewsConfig
+from .data.training_views import ViewsConfig
 from .errors import InputError
 from .model.config import ModelConfig
 from .train.config import Stage, TrainConfig

@@ -115,13 +115,13 @@ def visit(context, address: str, page: str) -> list[str]:
             found.append(f"plotly figure {index} was not drawn")
         elif not waits(tab, FOLLOWS_THEME, target):
             found.append(f"plotly figure {index} keeps its ink when the theme changes")
-    for index, viewer in enumerate(tab.query_selector_all("iframe.splat-viewer")):
+    for index, viewer in enumerate(tab.query_selector_all("iframe.splat-viewer, iframe.mesh-viewer")):
         viewer.scroll_into_view_if_needed()
         frame = viewer.content_frame()
         if not waits(frame, "() => window.lrmzeroDrawn"):
-            found.append(f"splat viewer {index} drew no frame")
+            found.append(f"viewer {index} drew no frame")
         elif not frame.evaluate("window.lrmzeroDrawn.pixels > 0"):
-            found.append(f"splat viewer {index} is blank")
+            found.append(f"viewer {index} is blank")
     if tab.query_selector(".math") and not waits(tab, "() => document.querySelector('mjx-container svg')"):
         found.append("formulas were not set")
     tab.close()

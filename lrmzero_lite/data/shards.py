@@ -15,7 +15,6 @@ from ..files import read_json
 from ..views import PosedViews
 from .records import Choice, decode, map_shard, walk
 from .shard_plan import CONFIG, MANIFEST
-from .training_views import ViewsConfig  # noqa: F401  (presets.py imports it from here)
 
 OPEN_SHARDS = 128  # maps kept open, each of which holds a file descriptor
 

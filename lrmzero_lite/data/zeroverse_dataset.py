@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..mesh import TexturedMesh
 from ..provenance import plain_config
 from ..views import PosedViews
-from ..zeroverse import Geometry, ZeroverseConfig, build_geometry, paint_geometry
+from ..zeroverse import Geometry, ZeroverseConfig, build_geometry, draw_materials, paint_geometry
 from .training_views import Choice, ViewsConfig, draw_light, render_training_views
 
 PAPER_OBJECTS = 400_000  # LRM-Zero App. E
@@ -83,11 +83,14 @@ class Zeroverse(Dataset):
         return paint_geometry(_geometry(seed, self.config), self.config, variant)
 
     def recipe(self, seed: int, variant: int = 0) -> dict[str, Any]:
-        """Every decision about an object as plain values: how it was built, lit and looked at."""
+        """Every decision about an object as plain values: how it was built, painted, lit and looked at."""
         seed, variant = self._checked((seed, variant))
         light = draw_light(seed, self.views, variant)
-        built = plain_config(_geometry(seed, self.config).recipe)
-        return {"seed": seed, "variant": variant, "recipe": built, "views": {**plain_config(self.views), "light": light}}
+        geometry = _geometry(seed, self.config)
+        built = plain_config(geometry.recipe)
+        worn = [plain_config(drawn) for drawn in draw_materials(geometry, self.config, variant)]
+        views = {**plain_config(self.views), "light": light}
+        return {"seed": seed, "variant": variant, "recipe": built, "materials": worn, "views": views}
 
     def _views(self, seed: int, variant: int, choose: Choice | None = None) -> PosedViews:
         posed = render_training_views(self.mesh(seed, variant), seed, self.views, variant, choose)

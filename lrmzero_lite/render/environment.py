@@ -100,7 +100,7 @@ class Environment:
         return replace(self, radiance=self.radiance * np.float32(factor))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def irradiance(environment: Environment) -> np.ndarray:
     """Order-2 spherical harmonics of the diffuse light, [9, 3] float32, as `lights` states them.
 
@@ -120,7 +120,7 @@ def irradiance(environment: Environment) -> np.ndarray:
     return (np.rint(rows * 2**18) / 2**18).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def blurred(environment: Environment) -> tuple[np.ndarray, np.ndarray]:
     """The mirror images of a rough surface: levels [L, 2] int64 and texels [N, 3] float32, as `lights.Lights` lays them out.
 

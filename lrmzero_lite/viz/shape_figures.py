@@ -55,6 +55,7 @@ def distributions_figure(
         panel.set_title(statistics[name]["title"], fontsize=9)
         panel.set_xscale("log" if name in logarithmic else "linear")
         panel.tick_params(labelsize=7.5)
+        panel.tick_params(axis="y", left=False)
         panel.grid(axis="y", visible=False)
         panel.xaxis.get_major_locator().set_params(**({} if name in logarithmic else {"nbins": 4}))
     for panel in panels.flat[len(names) :]:

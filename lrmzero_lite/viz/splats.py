@@ -9,8 +9,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +22,8 @@ from ..errors import InputError
 from ..files import write_text
 from ..gaussians import SH_C0, Gaussians
 from ..views import PosedViews
-from .figures import as_images
 from .splat_maps import SIGMAS, SOLID_OPACITY, color_map, source_paints
+from .viewer_frame import as_picture, framed_page, page_template
 
 MIN_ALPHA = 1 / 255  # fainter Gaussians never reach a pixel, in gsplat as here
 EPS2D = 0.3  # px^2 added to the diagonal of the projected covariance, as gsplat and 3DGS do
@@ -174,7 +172,7 @@ class SplatViewer:
         self.trained_size = trained_size or (self.grid[1] if self.grid else None)
         if poster is None:
             poster = self._rendered(height)
-        self.poster = None if poster is False else _as_image(poster)
+        self.poster = None if poster is False else as_picture(poster)
 
     def html(self) -> str:
         """The stand-alone page."""
@@ -197,7 +195,7 @@ class SplatViewer:
             "CONFIG": json.dumps(config).replace("<", "\\u003c"),
             "DATA": base64.b64encode(data).decode("ascii"),
         }
-        return re.sub(r"__(NAME|TITLE|ALT|CONFIG|DATA)__", lambda found: values[found[1]], _template())
+        return re.sub(r"__(NAME|TITLE|ALT|CONFIG|DATA)__", lambda found: values[found[1]], page_template("splat_viewer.html"))
 
     def save(self, path: str | Path) -> None:
         """Write the stand-alone page as .html."""
@@ -213,7 +211,7 @@ class SplatViewer:
         pictures = None
         if self.images is not None:
             size = (max(1, round(width * min(1, THUMB / height))), min(height, THUMB))
-            small = [_as_image(image).resize(size, Image.Resampling.BOX) for image in self.images]
+            small = [as_picture(image).resize(size, Image.Resampling.BOX) for image in self.images]
             pictures = Image.fromarray(np.concatenate([np.asarray(image) for image in small], axis=1))
         paints = [[round(x, 3) for x in paint] for paint in source_paints().tolist()]
         return {"views": views, "height": height, "width": width, "paints": paints, "images": pictures and _data_url(pictures)}
@@ -221,37 +219,20 @@ class SplatViewer:
     def _rendered(self, size: int) -> Image.Image:
         camera = splat_camera(size, **self.view)
         blur = EPS2D * max(1.0, size / self.trained_size) ** 2 if self.trained_size else EPS2D
-        return _as_image(color_map(self.gaussians, camera, background=None, eps2d=blur))
+        return as_picture(color_map(self.gaussians, camera, background=None, eps2d=blur))
 
     def _repr_html_(self) -> str:
-        alt, caption = html.escape(self.alt, quote=True), html.escape(self.caption)
-        poster = ""
-        if self.poster is not None:
-            poster = f'<img class="splat-poster dark-light" src="{_data_url(self.poster)}" alt="{alt}">'
-        frame = (
-            f'<iframe class="splat-viewer" sandbox="allow-scripts allow-same-origin" loading="lazy" title="{alt}" '
-            f'srcdoc="{html.escape(self.html(), quote=True)}"></iframe>'
-        )
-        below = f"<figcaption>{caption}</figcaption>" if caption else ""
-        return (
-            f'<figure class="splat-figure"><style>{_FRAME_STYLE}</style>'
-            f'<div class="splat-frame" style="height:{int(self.height)}px">{poster}{frame}</div>{below}</figure>'
+        return framed_page(
+            self.html(),
+            poster=False if self.poster is None else self.poster,
+            alt=self.alt,
+            height=self.height,
+            caption=self.caption,
+            kind="splat-viewer",
         )
 
     def __repr__(self) -> str:
         return f"SplatViewer({len(self.gaussians):,} Gaussians)"
-
-
-# The poster lies under the frame, whose page is transparent until its first picture; a frame prints blank, so print hides it.
-_FRAME_STYLE = (
-    ".splat-figure{margin:1em 0}"
-    ".splat-frame{position:relative;overflow:hidden;border-radius:8px;box-shadow:0 0 0 1px rgba(128,128,128,.25)}"
-    ".splat-frame img.splat-poster{position:absolute;inset:0;width:100%;height:100%;max-width:none;margin:0;padding:0;"
-    "object-fit:contain;background:none;filter:none}"
-    ".splat-frame iframe{position:absolute;inset:0;width:100%;height:100%;border:0;color-scheme:light}"
-    ".splat-figure figcaption{font-size:.9em;margin-top:.4em}"
-    "@media print{.splat-frame iframe{display:none}.splat-frame{break-inside:avoid}}"
-)
 
 
 def _grid(inputs: PosedViews | tuple[int, int, int] | None, gaussians: Gaussians) -> tuple[int, int, int] | None:
@@ -267,20 +248,7 @@ def _grid(inputs: PosedViews | tuple[int, int, int] | None, gaussians: Gaussians
     return grid
 
 
-def _as_image(picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture
-    return Image.fromarray(np.rint(as_images(picture)[0] * 255).astype(np.uint8))
-
-
 def _data_url(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-@cache
-def _template() -> str:
-    """splat_viewer.html without its comments and indentation."""
-    text = files(__package__).joinpath("splat_viewer.html").read_text(encoding="utf-8")
-    return re.sub(r"(?m)^ *// .*\n|  // .*$|^ +", "", re.sub(r"(?s)<!--.*?-->\n", "", text))

@@ -1,8 +1,8 @@
 // What a viewer page needs besides its picture: theme, a camera on a turntable, pointer, touch and keys. The page defines
-// config.camera, MODES, show(k), draw() and keys (more of its own), and calls redraw() after a change.
+// config.camera, gl, start(), MODES, show(k), draw() and keys (more of its own), and calls redraw() after a change.
 const $ = q => document.querySelector(q), canvas = $('canvas'), axes = $('svg'), hint = $('#hint'), said = $('#said');
 const config = JSON.parse($('#config').textContent), keys = {};
-const alone = window.parent === window, RAD = Math.PI / 180;
+const on = canvas.addEventListener.bind(canvas), alone = window.parent === window, RAD = Math.PI / 180;
 document.body.classList.toggle('alone', alone);
 
 // ---- theme: a message, else the page around the frame, else the system ------------------------------------------
@@ -47,7 +47,44 @@ function redraw() {
   if (!wanted) wanted = requestAnimationFrame(() => { wanted = 0; draw(); });
 }
 
+// ---- graphics: what every picture goes through --------------------------------------------------------------------
+function program(vertex, fragment) {
+  const made = gl.createProgram();
+  for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+    const shader = gl.createShader(type);
+    gl.shaderSource(shader, source); gl.compileShader(shader);
+    if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost()) throw new Error(gl.getShaderInfoLog(shader));
+    gl.attachShader(made, shader);
+  }
+  gl.linkProgram(made);
+  return {made, at: name => gl.getUniformLocation(made, name)};
+}
+function fitted() {  // the canvas in device pixels, or null where nothing can be drawn
+  const ratio = Math.min(devicePixelRatio || 1, 2);
+  const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+  if (!gl || gl.isContextLost() || !width || !height) return null;
+  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+  return {width, height, ratio};
+}
+function tellFirst({width, height}) {  // the canvas is transparent, so a pixel differs from the background where alpha > 0
+  if (window.lrmzeroDrawn) return;
+  const read = new Uint8Array(width * height * 4);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, read);
+  let pixels = 0;
+  for (let i = 3; i < read.length; i += 4) pixels += read[i] > 0;
+  document.body.classList.add('drawn');
+  window.lrmzeroDrawn = {pixels, milliseconds: performance.now()};
+}
+on('webglcontextlost', event => event.preventDefault());
+on('webglcontextrestored', () => { start(); redraw(); });
+
 // ---- control ----------------------------------------------------------------------------------------------------
+function button(parent, name, title, action) {
+  const made = document.createElement('button');
+  made.textContent = name; made.title = title;
+  made.addEventListener('click', action);
+  return $(parent).appendChild(made);
+}
 function used() { document.body.classList.add('used'); redraw(); }
 function turn(side, up) {
   azimuth = (azimuth + side) % 360;
@@ -63,11 +100,11 @@ function move(dx, dy) {  // the scene follows by so many CSS pixels
 function reset() { ({azimuth, elevation, radius} = home); center = [0, 0, 0]; redraw(); }
 const fingers = new Map();
 const gap = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a.x - b.x, a.y - b.y) || 1; };
-canvas.addEventListener('pointerdown', event => {
+on('pointerdown', event => {
   canvas.setPointerCapture(event.pointerId);
   fingers.set(event.pointerId, {x: event.clientX, y: event.clientY});
 });
-canvas.addEventListener('pointermove', event => {
+on('pointermove', event => {
   const last = fingers.get(event.pointerId);
   if (!last) return;
   const before = fingers.size === 2 && gap(), dx = event.clientX - last.x, dy = event.clientY - last.y;
@@ -75,10 +112,10 @@ canvas.addEventListener('pointermove', event => {
   if (before) { zoom(before / gap()); move(dx / 2, dy / 2); }
   else if (fingers.size === 1) (event.shiftKey || event.buttons & 6) ? move(dx, dy) : turn(-dx * 0.45, dy * 0.45);
 });
-for (const name of ['pointerup', 'pointercancel']) canvas.addEventListener(name, event => fingers.delete(event.pointerId));
-canvas.addEventListener('contextmenu', event => event.preventDefault());
-canvas.addEventListener('dblclick', reset);
-canvas.addEventListener('wheel', event => {  // inside a page the wheel scrolls the page until the viewer was clicked
+for (const name of ['pointerup', 'pointercancel']) on(name, event => fingers.delete(event.pointerId));
+on('contextmenu', event => event.preventDefault());
+on('dblclick', reset);
+on('wheel', event => {  // inside a page the wheel scrolls the page until the viewer was clicked
   if (!alone && !event.ctrlKey && document.activeElement !== canvas) return;
   event.preventDefault();
   zoom(Math.exp(Math.max(-60, Math.min(60, event.deltaY * (event.deltaMode ? 20 : 1))) * (event.ctrlKey ? 0.01 : 0.0025)));

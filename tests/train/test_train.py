@@ -126,7 +126,7 @@ def test_run_that_stops_and_resumes_equals_one_that_does_not(tmp_path, source):
 def test_training_lowers_the_loss_on_one_object():
     run = replace(
         SMOKE,
-        train=replace(SMOKE.train, stages=(Stage(16, 60, 2, 3e-3, 5),), log_every=5, validate_every=1000, save_every=1000),
+        train=replace(SMOKE.train, stages=(Stage(16, 180, 2, 3e-3, 5),), log_every=5, validate_every=1000, save_every=1000),
     )
     import tempfile
     from pathlib import Path
@@ -134,7 +134,8 @@ def test_training_lowers_the_loss_on_one_object():
     with tempfile.TemporaryDirectory() as folder:
         train(run, folder, Zeroverse(run.zeroverse, run.views, range(1)), progress=False)
         rows = read_metrics(Path(folder))
-    assert float(rows[-1]["mse"]) < 0.5 * float(rows[0]["mse"])
+    mse = [float(row["mse"]) for row in rows]
+    assert np.mean(mse[-3:]) < 0.5 * np.mean(mse[:3])  # single batches of two random views are noisy
 
 
 def test_a_step_with_an_exploding_gradient_is_skipped_and_counted(tmp_path, source):

@@ -18,7 +18,8 @@ def test_rows_carry_the_presets_own_values():
     rows = {row["topic"]: row for row in fidelity_rows()}
     assert all(set(ZEROVERSE_PRESETS) < set(row) for row in rows.values())
     row = next(row for row in ROWS if row.topic == "Scale")
-    assert values(row, replace(ZeroverseConfig(), half_axes=(0.125, 7.5))) == "half_axes = 0.125 to 7.5; half_axes_law = log-uniform"
+    wide = replace(ZeroverseConfig(), half_axes=(0.125, 7.5))
+    assert values(row, wide) == "half_axes = 0.125 to 7.5; half_axes_law = log-uniform"
     assert rows["Box"]["megasynth_object"] == "box = 4-8 x 4-8 x 4-8" and rows["Box"]["paper"] == "box = none"
 
 
