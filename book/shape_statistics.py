@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "results" / "statistics"
 CACHE = ROOT / "runs" / "statistics" / "rows.jsonl"
 COLLECTIONS = ("gso", "abo_like", "ycb")
+SPLITS = ("real_train", "eval")  # choices were made on the first, the second judges
 FIRST_SEED = 20_000_000  # apart from training seeds and from the reserved test seeds
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FIRST = "first_engine"  # objects of commit c69d363, from before this comparison; kept as a file, since that engine is gone
@@ -111,10 +112,10 @@ def code_digest(names) -> str:
 
 def measure(tasks: list[dict], workers: int) -> list[dict]:
     """A row per task, in order; rows already in the cache are taken from there."""
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
     lines = CACHE.read_text().splitlines() if CACHE.exists() else []
     known = {json.dumps(row["key"]): row for line in lines if (row := complete(line))}
     todo = [task for task in tasks if json.dumps(task["key"]) not in known]
+    write_text(CACHE, "".join(json.dumps(row) + "\n" for row in known.values()))  # without a line that a kill cut short
     with multiprocessing.get_context("spawn").Pool(workers) as pool, CACHE.open("a") as cache:
         bar = tqdm(total=len(tasks), initial=len(tasks) - len(todo), unit="object", disable=None)
         for row in pool.imap_unordered(one, todo):
@@ -159,7 +160,7 @@ def summary(rows: list[dict]) -> dict:
     sets = [name for name in (*ZEROVERSE_PRESETS, FIRST) if any(row["collection"] == name for row in rows)]
     groups = {name: [r for r in rows if r["collection"] == name] for name in (*COLLECTIONS, *sets)}
     real = [row for name in COLLECTIONS for row in groups[name]]
-    groups |= {"real": real, "real_train": [row for row in real if row["split"] == "real_train"]}
+    groups |= {"real": real} | {split: [row for row in real if row["split"] == split] for split in SPLITS}
     values = {
         g: {s: np.array([r["numbers"][s] for r in members], np.float64) for s in STATISTICS} for g, members in groups.items()
     }
@@ -171,7 +172,7 @@ def summary(rows: list[dict]) -> dict:
                 for s in STATISTICS
                 if comparable(values, group, preset, s)
             }
-            for group in ("real", "real_train", *COLLECTIONS)
+            for group in ("real", *SPLITS, *COLLECTIONS)
         }
         for preset in sets
     }

@@ -192,7 +192,7 @@ class SplatViewer:
             "NAME": html.escape(self.title or "Gaussian splats"),
             "TITLE": html.escape(self.title),
             "ALT": html.escape(self.alt, quote=True),
-            "CONFIG": json.dumps(config).replace("<", "\\u003c"),
+            "CONFIG": json.dumps(config, separators=(",", ":")).replace("<", "\\u003c"),
             "DATA": base64.b64encode(data).decode("ascii"),
         }
         return re.sub(r"__(NAME|TITLE|ALT|CONFIG|DATA)__", lambda found: values[found[1]], page_template("splat_viewer.html"))

@@ -41,10 +41,10 @@ def webp_url(picture: Image.Image, quality: int = 80) -> str:
 @cache
 def page_template(name: str) -> str:
     """The page `name` of this folder with `<!-- FILE -->` replaced by the text of that .js or .html, without comments,
-    indentation, empty lines and the spaces inside of braces."""
+    indentation, empty lines and the spaces around braces."""
     read = lambda file: files(__package__).joinpath(file).read_text(encoding="utf-8")  # noqa: E731
     text = re.sub(r"<!-- (\w+\.(?:js|html)) -->\n", lambda found: read(found[1]), read(name))
-    return re.sub(r"(?m)^ *// .*\n|  // .*$|^ +|^\n|(?<=\{) | (?=\})", "", re.sub(r"(?s)<!--.*?-->\n", "", text))
+    return re.sub(r"(?m)^ *// .*\n|  // .*$|^ +|^\n|(?<=\{) | (?=[{}])", "", re.sub(r"(?s)<!--.*?-->\n", "", text))
 
 
 def framed_page(

@@ -1,6 +1,9 @@
 """Shape statistics against closed forms; what must not depend on rotation, tessellation or storage; two-sample distances."""
 
+import importlib.util
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -313,3 +316,50 @@ def test_nan_is_left_out_and_too_few_values_are_refused():
     assert compare(np.array([1, np.nan, 2]), np.arange(5.0)).count == 2
     with pytest.raises(InputError, match="at least 2"):
         compare(np.array([np.nan, 1]), np.arange(5.0))
+
+
+# ---- the script that makes the book's files ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = Path(__file__).resolve().parents[2] / "book" / "shape_statistics.py"
+    spec = importlib.util.spec_from_file_location("book_shape_statistics", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows_of(collection, split, offset=0.0):
+    rng = np.random.default_rng(0)
+    numbers = lambda k: {s: None if s == "genus" and k == 0 else float(rng.random() + offset) for s in STATISTICS}  # noqa: E731
+    return [{"collection": collection, "object": f"{k}", "split": split, "numbers": numbers(k), "seconds": 1.0} for k in range(5)]
+
+
+def test_summary_compares_every_statistic_and_says_why(script):
+    real = [row for c in script.COLLECTIONS for row in rows_of(c, "real_train")]
+    found = script.summary(real + rows_of("paper", "synthetic", offset=10))
+    assert found["objects"] == {"gso": 5, "abo_like": 5, "ycb": 5, "paper": 5, "real": 15, "real_train": 15, "eval": 0}
+    assert all(found["comparisons"]["paper"]["real"][s]["below"] == 1 for s in STATISTICS)
+    assert {entry["cause"] for entry in found["statistics"].values()} == {"storage", "design", "ours", "both"}
+    assert found["comparisons"]["paper"]["gso"]["genus"]["count"] == 4
+
+
+def test_rows_survive_the_csv(script, tmp_path, monkeypatch):
+    rows = rows_of(script.FIRST, "synthetic")
+    (tmp_path / f"{script.FIRST}.csv").write_text(script.as_csv(rows))
+    monkeypatch.setattr(script, "OUT", tmp_path)
+    back = script.first_engine()
+    assert [r["object"] for r in back] == [r["object"] for r in rows]
+    assert back[0]["numbers"]["genus"] is None
+    assert back[1]["numbers"]["mirror"] == pytest.approx(rows[1]["numbers"]["mirror"], rel=1e-4)
+
+
+def test_a_killed_run_goes_on_where_it_was_stopped(script, tmp_path, monkeypatch):
+    made = {"key": ["x", 1], "numbers": {"faces": 3.0}, "seconds": 0.5}
+    monkeypatch.setattr(script, "CACHE", tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(made) + "\n" + json.dumps(made)[:20])
+    assert (
+        script.measure([{"collection": "gso", "object": "o", "split": "", "source": "nowhere", "key": ["x", 1]}], 1)[0]["seconds"]
+        == 0.5
+    )
