@@ -46,7 +46,7 @@ def _alphabet(rng: np.random.Generator, count: int = 12) -> np.ndarray:
 def _text(sheet: np.ndarray, glyphs: np.ndarray, rng: np.random.Generator, ink: int) -> None:
     """A block of lines; letters from 7 pixels to half the side high, small ones in many lines."""
     side = len(sheet)
-    scale = max(1, int(np.exp(rng.uniform(0, np.log(side / 20)))))
+    scale = max(1, int(np.exp(rng.uniform(0, np.log(max(side / 20, 1))))))
     rows, columns = GLYPH
     letters = int(rng.integers(4, max(5, min(24, side // (scale * (columns + 1))) + 1)))
     lines = int(rng.integers(1, max(2, min(10, side // (scale * (rows + 3))))))

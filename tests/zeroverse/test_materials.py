@@ -288,3 +288,9 @@ def test_a_minified_chess_board_is_linear_mid_grey():
 
 def test_hashes_differ_between_entries():
     assert len({hashlib.sha256(bank.bank_color(i, 32).tobytes()).digest() for i in range(200)}) == 200
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_tiny_materials_are_made_too(size):
+    """Coarse statistics use textures of a few pixels."""
+    assert all(bank.bank_color(i, size).shape == (size, size, 3) and bank.bank_finish(i, size).shape[2] == 4 for i in range(60))
