@@ -47,7 +47,8 @@ def shards(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_long_range_becomes_shards_that_verify(shards, capsys):
+def test_a_long_range_becomes_shards_that_verify(shards, capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)  # which `make test` sets
     manifest = json.loads((shards / "manifest.json").read_text())
     assert manifest["objects"] == 260 and [s["seeds"] for s in manifest["shards"]] == [[0, 256], [256, 260]]
     capsys.readouterr()

@@ -131,9 +131,13 @@ def test_it_rests_and_survives_a_lost_context(open_page, tmp_path, cube):
     page.keyboard.press("ArrowLeft")
     page.wait_for_function("frames === 1", timeout=5000)
     page.keyboard.press("ArrowRight")
-    page.evaluate("var loss = gl.getExtension('WEBGL_lose_context'); loss.loseContext()")
-    page.wait_for_function("gl.isContextLost()")
-    page.evaluate("loss.restoreContext()")
+    page.evaluate(  # a context may be restored once the page has heard of its loss, not before
+        """() => new Promise(done => {
+          const loss = gl.getExtension("WEBGL_lose_context");
+          gl.canvas.addEventListener("webglcontextlost", () => setTimeout(() => { loss.restoreContext(); done(); }, 50));
+          loss.loseContext();
+        })"""
+    )
     page.wait_for_function("!gl.isContextLost()")
     np.testing.assert_array_equal(pixels(page), image)
 
