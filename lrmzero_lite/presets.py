@@ -39,6 +39,7 @@ WORKSTATION = RunConfig(
         point_weight=0.05,
         alpha_weight=0.5,
         checkpointing=False,
+        views_per_pass=None,
     ),
     objects=50_000,
 )
@@ -55,6 +56,7 @@ LITE = RunConfig(
         point_weight=0.2,
         alpha_weight=0.5,
         checkpointing=False,
+        views_per_pass=None,
         save_every=250,
         validate_every=500,
     ),
@@ -73,6 +75,7 @@ SMOKE = RunConfig(
         point_weight=0.1,
         alpha_weight=0.5,
         checkpointing=False,
+        views_per_pass=None,
         precision="fp32",
         log_every=1,
         save_every=4,

@@ -16,7 +16,7 @@ from .arguments import HELD_OUT, Device, Rung, load_views, pick_device
 def train(
     out: Path,
     preset: Rung = "lite",
-    data: Path | None = None,
+    data: tuple[Path, ...] = (),
     minutes: float | None = None,
     device: Device = "auto",
     seed: int = 0,
@@ -28,7 +28,8 @@ def train(
     Args:
         out: Folder for weights, checkpoint, metrics.csv and TensorBoard.
         preset: The rung.
-        data: A folder written by `synthesize --format shards`; without it objects are made on the fly.
+        data: Folders written by `synthesize --format shards`, one per image size if there are several; without any, objects
+            are made on the fly.
         minutes: Stop after so many minutes, with a checkpoint.
         device: Where to train.
         seed: Seed of weights and batches.
@@ -41,12 +42,7 @@ def train(
 
     run = preset_of(preset)
     run = replace(run, train=replace(run.train, seed=seed))
-    source = ShardSource(data) if data else Zeroverse(run.zeroverse, run.views, range(run.objects), reuse)
-    sizes = [stage.size for stage in run.train.stages]
-    if source.size < max(sizes):
-        raise InputError(
-            f"{data} holds views of {source.size} pixels but {preset} trains at {max(sizes)}; synthesize them with --size."
-        )
+    source = [ShardSource(folder) for folder in data] or Zeroverse(run.zeroverse, run.views, range(run.objects), reuse)
     stop_after = None if minutes is None else 60 * minutes
     weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
     print(weights)

@@ -9,9 +9,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ..cameras import Cameras
 from ..errors import InputError
-from ..gaussians import Gaussians, index_batch
+from ..gaussians import SH_C0, Gaussians, index_batch
 from ..views import PosedViews
 from .config import INPUT_CHANNELS, OUTPUT_CHANNELS, ModelConfig
+from .relative_poses import RelativePoses
 
 
 class Norm(nn.Module):
@@ -38,10 +39,11 @@ class Block(nn.Module):
         self.down = nn.Linear(config.mlp_ratio * width, width, bias=False)
         self.q_norm, self.k_norm = (Norm(width // config.heads) if config.qk_norm else nn.Identity() for _ in range(2))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, poses: RelativePoses | None = None) -> Tensor:
         B, T, D = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # [B, h, T, d]
-        attended = attention(self.q_norm(q), self.k_norm(k), v)
+        q, k = self.q_norm(q), self.k_norm(k)
+        attended = attention(q, k, v) if poses is None else poses.after(attention(*poses.before(q, k, v)))
         x = x + self.out(attended.transpose(1, 2).reshape(B, T, D))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
@@ -76,11 +78,14 @@ class GSLRM(nn.Module):
             )
         origins, directions = cameras.rays()  # [B, V, 3], [B, V, H, W, 3]
         tokens = self.tokens(images, origins, directions)
+        channels = self.config.width // self.config.heads
+        poses = RelativePoses.of(cameras, self.config.patch, channels) if self.config.camera_attention else None
         for block in self.blocks:
-            tokens = checkpoint(block, tokens, use_reentrant=False) if self.checkpointing and self.training else block(tokens)
+            recompute = self.checkpointing and self.training
+            tokens = checkpoint(block, tokens, poses, use_reentrant=False) if recompute else block(tokens, poses)
         raw = self.head(self.norm_out(tokens)).float()
         raw = unpatchify(raw.view(B, V, -1, raw.shape[-1]), H, W, self.config.patch)  # [B, V, H, W, 12]
-        return self.activate(raw, origins, directions)
+        return self.activate(raw, images, cameras, (origins, directions))
 
     def tokens(self, images: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
         """One token per patch of RGB and Plücker rays (o x d, d), [B, V H/p W/p, width]."""
@@ -88,19 +93,28 @@ class GSLRM(nn.Module):
         channels = torch.cat([2 * images - 1, moment, directions], dim=-1)
         return self.norm_in(self.embed(patchify(channels, self.config.patch).flatten(1, 2)))
 
-    def activate(self, raw: Tensor, origins: Tensor, directions: Tensor) -> Gaussians:
-        """The head's constants (GS-LRM App. A.4): raw [B, V, H, W, 12] to Gaussians."""
-        c = self.config
+    def activate(self, raw: Tensor, images: Tensor, cameras: Cameras, rays: tuple[Tensor, Tensor]) -> Gaussians:
+        """The head's constants (GS-LRM App. A.4): raw [B, V, H, W, 12] to Gaussians; rays are `cameras.rays()`."""
+        c, (origins, directions) = self.config, rays
         distance, color, scale, rotation, opacity = raw.split((1, 3, 3, 4, 1), dim=-1)
-        share = torch.sigmoid(distance)
-        means = origins[:, :, None, None] + ((1 - share) * c.near + share * c.far) * directions
+        origins, share = origins[:, :, None, None], torch.sigmoid(distance)
+        if c.camera_depth is None:
+            depth = (1 - share) * c.near + share * c.far
+        else:
+            depth = (2 * share - 1) * c.camera_depth - (origins * directions).sum(dim=-1, keepdim=True)
+        means = origins + depth * directions
         if c.clip_xyz:
             means = means.clamp(-1, 1)
+        bias = c.scale_bias
+        if c.pixel_scale:
+            bias = (origins.norm(dim=-1, keepdim=True) / cameras.Ks[..., 0, 0][..., None, None, None]).log()
+        if c.color_residual:
+            color = color + (images - 0.5) / SH_C0
         flat = lambda x: x.flatten(1, 3)  # noqa: E731
         return Gaussians(
             means=flat(means),
             quats=F.normalize(flat(rotation), dim=-1),
-            scales=torch.exp((flat(scale) + c.scale_bias).clamp_max(c.log_scale_max)),
+            scales=torch.exp(flat((scale + bias).clamp_max(c.log_scale_max))),
             opacities=torch.sigmoid(flat(opacity) + c.opacity_bias)[..., 0],
             sh=flat(color)[..., None, :],
         )

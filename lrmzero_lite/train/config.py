@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from ..data.batches import SamplingConfig
 from ..errors import InputError
 
+Optimizer = Literal["adamw", "muon"]
+Schedule = Literal["stages", "run"]
+Precision = Literal["bf16", "fp32"]
+
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training at one image size, with its own warm-up and cosine (GS-LRM App. A.3)."""
+    """A stretch of training at one image size (GS-LRM App. A.3)."""
 
     size: int
     steps: int
@@ -18,6 +23,7 @@ class Stage:
     lr: float
     warmup: int
     point_only: bool = False  # the point loss alone, nothing is rendered (not in the paper; FaceLift: first 1000 steps)
+    view_angle: float | None = None  # in place of the sampling's: small angles first are easier (not in the paper)
 
     def __post_init__(self) -> None:
         if min(self.size, self.steps, self.batch) < 1 or not 0 <= self.warmup <= self.steps:
@@ -26,10 +32,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Defaults are the paper's; the two stages are its 256 pre-training and 512 fine-tuning."""
+    """Defaults are the paper's; the two stages are its 256 pre-training and 512 fine-tuning.
+
+    Raises InputError for no stage and for an unknown optimizer, schedule or precision.
+    """
 
     stages: tuple[Stage, ...] = (Stage(256, 80_000, 512, 4e-4, 2000), Stage(512, 20_000, 128, 1e-4, 500))
+    schedule: Schedule = "stages"  # a warm-up and a cosine for every stage, or one of each for the whole "run"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    optimizer: Optimizer = "adamw"  # or Muon for the matrices of the blocks (not in the paper)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05  # on matrices only
     perceptual_weight: float = 0.2  # LRM-Zero §4.1 (GS-LRM: 0.5)
@@ -38,19 +49,24 @@ class TrainConfig:
     alpha_weight: float = 0.0  # MSE of the rendered against the true alpha (not in the paper)
     clip_norm: float = 1.0  # not in the GS-LRM text; released re-implementations use it
     skip_factor: float = 20.0  # a step whose gradient norm exceeds clip_norm times this is skipped
-    precision: str = "bf16"  # bf16 autocast of the transformer, or fp32; splatting is always float32
+    stop_after_bad: int = 10  # so many steps in a row with a loss or gradient that is not finite end the run
+    precision: Precision = "bf16"  # autocast of the transformer; splatting is always float32
     checkpointing: bool = True  # recompute activations (GS-LRM App. A.3)
+    views_per_pass: int | None = 1  # deferred rendering, so many views at a time (GS-LRM App. A.3); None: all at once
+    compile: bool = False  # torch.compile of the network
     log_every: int = 50
     save_every: int = 1000
     validate_every: int = 1000
     validation_objects: int = 16
+    validation_size: int | None = None  # pixels; None: the stage's
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("A training run needs at least one stage.")
-        if self.precision not in ("bf16", "fp32"):
-            raise InputError(f"precision = {self.precision!r} is unknown; use 'bf16' or 'fp32'.")
+        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name} = {getattr(self, name)!r} is unknown; use one of {', '.join(get_args(choices))}.")
 
     @property
     def steps(self) -> int:

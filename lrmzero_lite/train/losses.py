@@ -29,7 +29,7 @@ def training_loss(
     if point_only:
         point = point_error(gaussians, inputs)
         return point, {"point": point.detach()}
-    images, alphas, _ = render_splats(gaussians, targets.cameras, background=1.0)
+    images, alphas, _ = render_splats(gaussians, targets.cameras, background=1.0, views_per_pass=config.views_per_pass)
     truth = targets.on_background()
     error = (images - truth).square()
     parts = {"mse": error.mean(), "alpha": (alphas - targets.alpha).square().mean(), "point": point_error(gaussians, inputs)}
@@ -45,14 +45,15 @@ def training_loss(
 
 
 def point_error(gaussians: Gaussians, inputs: PosedViews) -> Tensor:
-    """Mean distance between each covered input pixel's Gaussian and the surface point that the pixel shows."""
+    """Mean distance between each covered input pixel's Gaussian and the surface point it shows, averaged over the objects."""
     if inputs.depth is None:
         return gaussians.means.new_zeros(())
     B, V, H, W = inputs.depth.shape
     surface = surface_points(inputs)
     covered = ((inputs.depth > 0) & (inputs.alpha[..., 0] > 0.5)).float()
     distance = (gaussians.means.view(B, V, H, W, 3) - surface).square().sum(-1).add(1e-12).sqrt()
-    return (distance * covered).sum() / covered.sum().clamp_min(1)
+    pixels = (-3, -2, -1)
+    return ((distance * covered).sum(pixels) / covered.sum(pixels).clamp_min(1)).mean()
 
 
 def surface_points(views: PosedViews) -> Tensor:

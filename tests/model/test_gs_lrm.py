@@ -58,11 +58,13 @@ def test_head_saturates_at_the_papers_limits(batch):
     origins, directions = batch.cameras.rays()
     for value, distance in ((50.0, 4.5), (-50.0, 0.1)):
         raw = torch.full((2, 3, 16, 16, 12), value)
-        gaussians = GSLRM(ModelConfig(width=32, layers=0, heads=2, patch=4, clip_xyz=False)).activate(raw, origins, directions)
+        free = GSLRM(ModelConfig(width=32, layers=0, heads=2, patch=4, clip_xyz=False))
+        gaussians = free.activate(raw, batch.on_background(), batch.cameras, (origins, directions))
         moved = (gaussians.means - origins[:, :, None, None].expand_as(directions).reshape(2, -1, 3)).norm(dim=-1)
         torch.testing.assert_close(moved, torch.full_like(moved, distance), atol=1e-4, rtol=0)
         assert gaussians.scales.max() <= math.exp(-1.2) + 1e-6
-    gaussians = model.activate(torch.full((2, 3, 16, 16, 12), 50.0), origins, directions)
+    raw = torch.full((2, 3, 16, 16, 12), 50.0)
+    gaussians = model.activate(raw, batch.on_background(), batch.cameras, (origins, directions))
     assert gaussians.means.abs().max() <= 1
 
 

@@ -15,7 +15,7 @@ from lrmzero_lite.presets import LITE, PAPER, SMOKE, preset
 from lrmzero_lite.render import render_mesh, render_splats
 from lrmzero_lite.train import Stage, TrainConfig, point_error, surface_points, train, training_loss
 from lrmzero_lite.train.checkpoint import NAME, load_checkpoint, save_checkpoint
-from lrmzero_lite.train.loop import learning_rate, make_optimizer
+from lrmzero_lite.train.optimizer import learning_rate, make_optimizer
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_paper_preset_is_the_papers_recipe():
 
 
 def test_learning_rate_warms_up_linearly_and_ends_at_zero():
-    stage = Stage(256, 1000, 1, 4e-4, 100)
+    stage = TrainConfig(stages=(Stage(256, 1000, 1, 4e-4, 100),))
     assert learning_rate(stage, 0) == pytest.approx(4e-6)
     assert learning_rate(stage, 49) == pytest.approx(2e-4)
     assert learning_rate(stage, 100) == pytest.approx(4e-4)
@@ -219,7 +219,7 @@ def test_a_point_only_stage_renders_nothing(tmp_path, source, monkeypatch):
     monkeypatch.setattr(losses, "render_splats", lambda *args, **kwargs: pytest.fail("rendered"))
     stages = (Stage(16, 3, 2, 1e-3, 1, point_only=True),)
     run = replace(SMOKE, train=replace(SMOKE.train, stages=stages, validate_every=1000))
-    monkeypatch.setattr("lrmzero_lite.train.loop._validate", lambda *args: {})
+    monkeypatch.setattr("lrmzero_lite.train.loop.validate", lambda *args: {})
     train(run, tmp_path, source, progress=False)
     assert [row["loss"] for row in read_metrics(tmp_path)] == [row["point"] for row in read_metrics(tmp_path)]
 

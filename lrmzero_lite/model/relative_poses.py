@@ -1,0 +1,73 @@
+"""Camera-aware attention: queries, keys and values know where their camera stands (PRoPE, Li et al. 2025; not in the paper).
+
+A token of view i is given the matrix D_i. Attention between tokens then depends on D_i D_j^-1 alone, so that moving the
+world, and all cameras with it, changes nothing: q -> D^T q, k -> D^-1 k, v -> D^-1 v, and the sum over tokens -> D sum.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..cameras import Cameras
+
+OCTAVES = 3.0  # the finest wave over the image is 2^3 times shorter than the coarsest, which is twice the image's side
+
+
+@dataclass(frozen=True, eq=False)
+class RelativePoses:
+    """The matrices D of all tokens, for heads of d channels.
+
+    The first d / 2 channels are groups of four that the view's projection (intrinsics times pose) mixes; a quarter each
+    turns with the patch's column and row, as rotary embeddings do.
+    """
+
+    project: Tensor  # [B, 1, V, d / 2, d / 2], block-diagonal
+    unproject: Tensor  # its inverse
+    cos: Tensor  # [n, d / 2] of the n patches of a view
+    sin: Tensor
+
+    @classmethod
+    def of(cls, cameras: Cameras, patch: int, channels: int) -> RelativePoses:
+        """For cameras [B, V] and heads of `channels`, a multiple of 8."""
+        viewmats = cameras.viewmats.double()
+        size = torch.tensor([cameras.width, cameras.height, 1.0], dtype=torch.float64, device=viewmats.device)
+        projection = torch.zeros_like(viewmats)
+        projection[..., :3, :3] = cameras.Ks.double() / size[:, None]
+        projection[..., :2, 2] -= 0.5
+        projection[..., 3, 3] = 1
+        matrix = projection @ viewmats
+        blocks = torch.eye(channels // 8, dtype=torch.float64, device=viewmats.device)
+        spread = lambda m: torch.kron(blocks, m).float()[:, None]
+        inverse = torch.linalg.inv(matrix).contiguous()
+        turns = 2 ** torch.linspace(0, OCTAVES, channels // 8, device=viewmats.device) * math.pi
+        x = (torch.arange(cameras.width // patch, device=viewmats.device) + 0.5) * patch / cameras.width
+        y = (torch.arange(cameras.height // patch, device=viewmats.device) + 0.5) * patch / cameras.height
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        angle = torch.cat([columns.reshape(-1, 1) * turns, rows.reshape(-1, 1) * turns], dim=-1)  # [n, d / 4]
+        return cls(spread(matrix), spread(inverse), angle.cos().repeat(1, 2), angle.sin().repeat(1, 2))
+
+    def before(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v [B, h, V n, d] in the frame of their cameras."""
+        return (
+            self._apply(q, self.project, -1),
+            self._apply(k, self.unproject.transpose(-1, -2), -1),
+            self._apply(v, self.unproject.transpose(-1, -2), -1),
+        )
+
+    def after(self, x: Tensor) -> Tensor:
+        """The attended values back in the world's frame."""
+        return self._apply(x, self.project.transpose(-1, -2), 1)
+
+    def _apply(self, x: Tensor, matrix: Tensor, sign: int) -> Tensor:
+        """Row vectors x [B, h, V n, d]: the first half times `matrix`, the second half turned forwards (+1) or back (-1)."""
+        B, h, T, d = x.shape
+        x = x.view(B, h, matrix.shape[2], -1, d)
+        mixed, turned = x[..., : d // 2] @ matrix.to(x.dtype), x[..., d // 2 :]
+        a, b = turned.chunk(2, dim=-1)
+        crossed = torch.cat([-b, a], dim=-1)
+        turned = turned * self.cos.to(x.dtype) + sign * crossed * self.sin.to(x.dtype)
+        return torch.cat([mixed, turned], dim=-1).view(B, h, T, d)

@@ -1,0 +1,65 @@
+"""The learning rate and the optimiser (GS-LRM App. A.3), and Muon for the matrices of the blocks (Jordan et al. 2024)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from .config import TrainConfig
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then cosine to zero: within each stage, or over the run at the height of the stage's rate."""
+    stage, local = config.at(step)
+    warmup, steps = stage.warmup, stage.steps
+    if config.schedule == "run":
+        local, warmup, steps = step, config.stages[0].warmup, config.steps
+    if local < warmup:
+        return stage.lr * (local + 1) / warmup
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * (local - warmup) / max(steps - warmup, 1)))
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer | Together:
+    """AdamW with weight decay on matrices only, not on norms; "muon": Muon takes the matrices of the blocks."""
+    hidden, matrices, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        inside = config.optimizer == "muon" and name.startswith("blocks.")
+        (vectors if parameter.ndim < 2 else hidden if inside else matrices).append(parameter)
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
+    if config.optimizer == "adamw":
+        return adamw
+    if not hasattr(torch.optim, "Muon"):
+        raise InputError(f'optimizer = "muon" needs torch 2.9 or newer, not {torch.__version__}; upgrade it or use "adamw".')
+    options = {"weight_decay": config.weight_decay, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
+    return Together(torch.optim.Muon(hidden, lr=0.0, **options), adamw)
+
+
+class Together:
+    """Several optimisers that step as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part, own in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(own)
