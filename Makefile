@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export OMP_WAIT_POLICY := PASSIVE
 export TQDM_DISABLE := 1
 
-.PHONY: help book notebooks site test lint bench-splats bench-zeroverse gpu-check clean clean-all
+.PHONY: help book notebooks site test lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
 
 help:
 	@echo 'make book        install, run the stale notebooks, build the site, print the page to open'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test        install, then style, tests, notebooks compared with a fresh run, site in a browser'
 	@echo 'make bench-splats  the splat renderer against torch and C++, side by side (five minutes; needs a C++ compiler)'
 	@echo 'make bench-zeroverse  the data engine against its demands, and against Blender if it is installed (ten minutes)'
+	@echo 'make bench-training  where a training step goes, its memory and its threads, against the demands (a few minutes)'
 	@echo 'make gpu-check   on a CUDA machine: tests, equivalence, speed, training, evaluation, into book/results/gpu'
 	@echo 'make clean       remove the site and caches (clean-all: the environment $(VENV) as well)'
 	@echo
@@ -62,6 +63,9 @@ bench-splats: $(READY)
 
 bench-zeroverse: $(READY)
 	@TQDM_DISABLE=0 $(BIN)/python -m benchmarks.bench_zeroverse $(ARGS)
+
+bench-training: $(READY)
+	@TQDM_DISABLE=0 $(BIN)/python -m benchmarks.bench_training
 
 # Minutes for all steps together; training takes what the others leave, and goes on when it is called again.
 MINUTES ?= 8

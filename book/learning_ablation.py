@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import statistics
 import subprocess
@@ -39,8 +40,8 @@ BOOK = Path(__file__).resolve().parent
 MODEL = ModelConfig(width=256, layers=6, heads=4)
 RATE = {"adamw": 1e-3, "muon": 2e-3}  # peak learning rates
 WARMUP, CHECKS = 0.05, 8  # share of the steps that warm up, validations per run
-EASY, EASY_ANGLE = 0.25, 25.0  # share of the first resolution's time with targets so near to an input (degrees)
-SMALL = 0.6  # share of the time at 32 pixels
+EASY, EASY_ANGLE = 0.25, 25.0  # share of the first resolution's steps with targets so near to an input (degrees)
+SMALL, HALFWAY = 0.6, 0.5  # share of the time at 32 pixels, and of the rate that is left after it
 BATCH = {32: 16, 64: 12}  # objects
 
 
@@ -68,14 +69,17 @@ def run_of(name: str, seed: int, steps: dict[int, int]) -> RunConfig:
     optimizer = "muon" if on["Muon"] else "adamw"
     total, stages = sum(steps.values()), []
     for size, count in steps.items():
-        stage = Stage(size, count, BATCH[size], RATE[optimizer], 0)
-        near = int(EASY * count) if on["near first"] and not stages else 0
-        stages += [replace(stage, steps=near, view_angle=EASY_ANGLE)] if near else []
-        stages.append(replace(stage, steps=count - near))
+        end = HALFWAY if size != max(steps) else 0.0
+        stage = Stage(size, count, BATCH[size], RATE[optimizer] * (1.0 if not stages else HALFWAY), 0, end=end)
+        if on["near first"] and not stages:
+            near, left = int(EASY * count), end + (1 - end) * 0.5 * (1 + math.cos(math.pi * EASY))  # of the same cosine
+            stages.append(replace(stage, steps=near, view_angle=EASY_ANGLE, end=left))
+            stage = replace(stage, steps=count - near, lr=stage.lr * left, end=end / left)
+        stages.append(stage)
     stages[0] = replace(stages[0], warmup=min(int(WARMUP * total), stages[0].steps))
     config = replace(
         LITE.train,
-        stages=tuple(stages), schedule="run", optimizer=optimizer, seed=seed, save_every=500,
+        stages=tuple(stages), optimizer=optimizer, seed=seed, save_every=500,
         point_weight=0.2 if on["geometry"] else 0.0, alpha_weight=0.5 if on["geometry"] else 0.0,
         validate_every=max(1, total // CHECKS), validation_objects=32, validation_size=64,
     )  # fmt: skip

@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.run:
         copy(arguments.run / "weights.safetensors", WEIGHTS / f"{arguments.name}.safetensors")
-        for file in ("metrics.csv", "config.json", "provenance.json"):
+        for file in ("metrics.csv", "histograms.npz", "sample.png", "config.json", "provenance.json"):
             copy(arguments.run / file, BOOK / "results" / "train" / arguments.name / file)
     size = int(read_about(arguments.name)["size"])
     results = BOOK / "results" / "eval"

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from ..errors import InputError
 from .arguments import HELD_OUT, Device, Rung, load_views, pick_device
 
+if TYPE_CHECKING:
+    from ..data.mesh_source import MeshSource
+    from ..presets import RunConfig
+
 
 def train(
     out: Path,
     preset: Rung = "lite",
     data: tuple[Path, ...] = (),
+    objects: Path | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
     minutes: float | None = None,
     device: Device = "auto",
+    parallel: Literal["ddp", "fsdp"] | None = None,
+    compile: bool = False,
     seed: int = 0,
     reuse: int = 1,
     workers: int = 0,
 ) -> None:
-    """Train GS-LRM on Zeroverse; goes on from the checkpoint in --out if there is one.
+    """Train GS-LRM on Zeroverse. The same command goes on from the checkpoint in --out, whatever ended it.
+
+    Writes weights.safetensors, metrics.csv, TensorBoard, and config.json, which names every option that differs from the
+    preset. Ctrl-C and SIGTERM finish the step and save it. Several GPUs: torchrun --nproc-per-node 8 -m lrmzero_lite.cli
+    train ...; several machines: book/cluster/train.sbatch.
 
     Args:
-        out: Folder for weights, checkpoint, metrics.csv and TensorBoard.
-        preset: The rung.
+        out: Folder for weights, checkpoints and logs. Several machines must share it.
+        preset: The rung: network, stages, losses and data.
         data: Folders written by `synthesize --format shards`, one per image size if there are several; without any, objects
             are made on the fly.
-        minutes: Stop after so many minutes, with a checkpoint.
-        device: Where to train.
+        objects: Train on these objects instead of Zeroverse: a folder of objects, or one with splits.json, of which the split
+            real_train is taken.
+        steps: Train so many steps in all; the preset's stages and warm-ups keep their shares.
+        batch: Objects per step in the first stage, over all processes; later stages keep their ratio, rates stay.
+        minutes: Stop after so many minutes, with a checkpoint and weights.
+        device: Where to train; cuda takes one GPU per process.
+        parallel: How several processes share the network: whole on each (ddp) or in pieces (fsdp). By default the preset's.
+        compile: Compile the network with torch.compile: slow to start, then faster on a GPU.
         seed: Seed of weights and batches.
         reuse: Objects made on the fly: use each geometry so many times, with other materials and cameras.
         workers: Processes that make batches ahead; 0 uses a thread of this one.
@@ -39,13 +60,26 @@ def train(
     from ..data import ShardSource, Zeroverse
     from ..presets import preset as preset_of
     from ..train import train as run_training
+    from ..train.interruption import Interrupted
 
     run = preset_of(preset)
-    run = replace(run, train=replace(run.train, seed=seed))
-    source = [ShardSource(folder) for folder in data] or Zeroverse(run.zeroverse, run.views, range(run.objects), reuse)
+    plan = replace(run.train.scaled(steps, batch), seed=seed, parallel=parallel or run.train.parallel)
+    run = replace(run, train=replace(plan, compile=compile or plan.compile))
+    if objects and data:
+        raise InputError("--data and --objects name two sources; give one of them.")
+    if objects:
+        source = _real_objects(objects, run)
+    else:
+        source = [ShardSource(folder) for folder in data] or Zeroverse(run.zeroverse, run.views, range(run.objects), reuse)
     stop_after = None if minutes is None else 60 * minutes
-    weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
-    print(weights)
+    try:
+        weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
+    except Interrupted as stopped:
+        if _is_first_process():
+            print(f"lrmzero: {stopped}", file=sys.stderr)
+        raise SystemExit(128 + stopped.signal) from None
+    if _is_first_process():
+        print(weights)
 
 
 def evaluate(
@@ -135,6 +169,21 @@ def reconstruct(
         print(f"PSNR on {len(truth)} views the network did not see: {float(psnr(image, truth).mean()):.2f} dB")
     for name in ("gaussians.ply", "viewer.html"):
         print(out / name)
+
+
+def _real_objects(folder: Path, run: RunConfig) -> list[MeshSource]:
+    """Sources of the objects in a folder, seen as the run's Zeroverse objects, one for every image size of its stages."""
+    from ..data import find_objects
+    from ..data.mesh_source import MeshSource, split_objects
+
+    found = split_objects(folder, "real_train") if (folder / "splits.json").exists() else find_objects(folder)
+    paths = [ref.path for ref in found]
+    return [MeshSource(paths, replace(run.views, size=size)) for size in sorted({stage.size for stage in run.train.stages})]
+
+
+def _is_first_process() -> bool:
+    """Of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _split_names(split: str | None) -> list[str] | None:

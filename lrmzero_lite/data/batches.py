@@ -32,26 +32,28 @@ class SamplingConfig:
 
     inputs: int = 4
     targets: int = 4
-    pool: int = 8  # first this many views are drawn, then inputs and targets from them, independently
-    view_angle: float = 60.0  # a target lies within this angle of some input (degrees between normalised directions)
+    pool: int = 8  # views of an object that a step uses: the inputs and others; targets are drawn from all of them
+    view_angle: float = 60.0  # the others lie within this angle of some input (degrees between normalised directions)
     rig: int = 0  # how many of an object's first views form a rig (ViewsConfig.rig)
     rig_share: float = 0.0  # share of objects whose inputs are that rig instead of random views (not in the paper)
 
 
 def draw_views(cameras: Cameras, config: SamplingConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of input and target views. Targets beyond the view angle are replaced by ones within it."""
+    """Indices of input and target views (GS-LRM §4.2): a pool of `config.pool` views, and from it the targets.
+
+    The pool holds the inputs and views within the view angle of one of them (LRM-Zero §5.2); where fewer are so near, it is
+    smaller. Targets are drawn from all of it, so that a view may be both.
+    """
     if rng.random() < config.rig_share:
         inputs = np.arange(config.rig)
-        pool = np.concatenate(
-            [inputs, config.rig + rng.choice(len(cameras) - config.rig, config.pool - config.rig, replace=False)]
-        )
     else:
-        pool = rng.choice(len(cameras), size=min(config.pool, len(cameras)), replace=False)
-        inputs = rng.choice(pool, size=config.inputs, replace=False)
+        inputs = rng.choice(len(cameras), size=config.inputs, replace=False)
     directions = torch.nn.functional.normalize(cameras.positions, dim=-1).numpy()
-    nearest = (directions[pool] @ directions[inputs].T).max(axis=1)
-    near = pool[nearest >= np.cos(np.radians(config.view_angle)) - 1e-6]  # inputs themselves always qualify
-    return inputs, rng.choice(near, size=config.targets, replace=len(near) < config.targets)
+    nearest = (directions @ directions[inputs].T).max(axis=1)
+    near = np.setdiff1d(np.flatnonzero(nearest >= np.cos(np.radians(config.view_angle)) - 1e-6), inputs)
+    others = rng.choice(near, size=min(config.pool - len(inputs), len(near)), replace=False)
+    pool = np.concatenate([inputs, others])
+    return inputs, rng.choice(pool, size=config.targets, replace=len(pool) < config.targets)
 
 
 def make_batch(

@@ -6,15 +6,10 @@ after a break, its SHA-256 checked), its materials are written at a useful size,
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
 import re
 import shutil
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -23,8 +18,8 @@ from urllib.parse import quote, urljoin
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from ..download import download, open_url
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..zeroverse.map_images import color_map, normal_map, number_map, open_image
@@ -37,9 +32,6 @@ CATEGORIES = (
     "terracotta", "wood",
 )  # fmt: skip
 MANIFEST = "matsynth.json"
-ATTEMPTS = 5
-BLOCK = 1 << 20  # bytes
-PAUSE = 1.0  # seconds after the first failure; doubles with each
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,8 @@ def download_matsynth(
         entry = manifest["shards"].get(shard.path, {"materials": [], "whole": False})
         if not entry["whole"]:
             url = f"{hub}/datasets/{REPOSITORY}/resolve/{quote(revision, safe='')}/{quote(shard.path)}"
-            file = fetch(url, dest / ".parts" / Path(shard.path).name, shard.size, shard.sha256, rate=rate, progress=progress)
+            file = dest / ".parts" / Path(shard.path).name
+            download(url, file, size=shard.size, checksum=shard.sha256, rate=rate, progress=progress)
             missing = count - len(names)
             written, whole = unpack(file, dest, size, skip=len(entry["materials"]), limit=missing)
             entry = {"materials": entry["materials"] + written, "whole": whole}
@@ -108,7 +101,7 @@ def list_shards(split: str, *, revision: str = "main", hub: str = HUB) -> list[S
     url: str | None = f"{hub}/api/datasets/{REPOSITORY}/tree/{quote(revision, safe='')}/data"
     shards = []
     while url:
-        with _open(url) as answer:
+        with open_url(url) as answer:
             try:
                 entries = json.load(answer)
                 for entry in entries:
@@ -123,37 +116,6 @@ def list_shards(split: str, *, revision: str = "main", hub: str = HUB) -> list[S
             f"{hub}/datasets/{REPOSITORY} lists no files data/{split}-*.parquet at revision {revision}; check the revision."
         )
     return sorted(shards, key=lambda shard: shard.path)
-
-
-def fetch(
-    url: str, path: Path, size: int, sha256: str | None = None, *, rate: float | None = None, progress: bool = False
-) -> Path:
-    """Download `url` to `path`, continuing PATH.part where there is one; `path` appears whole and checked, or not at all.
-
-    Raises InputError if it fails ATTEMPTS times, the disk is too full, or the bytes twice have another SHA-256.
-    """
-    if path.exists() and path.stat().st_size == size:
-        return path
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for again in (True, False):
-        have = part.stat().st_size if part.exists() else 0
-        free = shutil.disk_usage(path.parent).free
-        if size - have > free:
-            raise InputError(
-                f"{path.parent} has {free / 1e9:.1f} GB free, {path.name} needs {(size - have) / 1e9:.1f} GB; free some space."
-            )
-        with tqdm(total=size, initial=min(have, size), unit="B", unit_scale=True, desc=path.name, disable=not progress) as bar:
-            _fill(url, part, size, rate, bar)
-        if sha256 is None or _sha256(part) == sha256:
-            part.replace(path)
-            return path
-        part.unlink()
-        if not again:
-            raise InputError(
-                f"{url} arrived twice with another SHA-256 than the hub lists; try again later or over another network."
-            )
-    raise AssertionError
 
 
 def unpack(file: Path, dest: Path, size: int, *, skip: int = 0, limit: int | None = None) -> tuple[list[str], bool]:
@@ -214,73 +176,9 @@ def _write_material(row: dict, folder: Path, size: int, what: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(url: str, part: Path, size: int, rate: float | None, bar: tqdm) -> None:
-    """Bring `part` to `size` bytes, over as many connections as it takes; ATTEMPTS without a new byte are too many."""
-    idle = 0
-    while (have := part.stat().st_size if part.exists() else 0) != size:
-        if have > size:
-            part.unlink()
-            bar.reset()
-            continue
-        try:
-            with _open(url, {"Range": f"bytes={have}-"} if have else {}) as answer:
-                resumed = (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
-                if have and not resumed:  # the server sends the whole file
-                    bar.reset()
-                _copy(answer, part, "ab" if resumed else "wb", rate, bar)
-        except (http.client.HTTPException, OSError):
-            pass  # the connection broke; what has arrived is kept
-        idle = idle + 1 if part.stat().st_size <= have else 0
-        if idle >= ATTEMPTS:
-            raise InputError(f"{url} stops at {have} of {size} bytes; run again later, it continues from there.")
-        if part.stat().st_size != size:
-            time.sleep(min(2**idle, 30) * PAUSE)
-
-
-def _copy(answer: http.client.HTTPResponse, part: Path, mode: str, rate: float | None, bar: tqdm) -> None:
-    start, done = time.monotonic(), 0
-    try:
-        out = open(part, mode)
-    except OSError as error:
-        raise InputError(f"{part} cannot be written ({error.strerror}); choose another folder.") from error
-    with out:
-        while block := answer.read(BLOCK):
-            try:
-                out.write(block)
-                out.flush()
-            except OSError as error:
-                raise InputError(f"{part} cannot be written ({error.strerror}); free some space and run again.") from error
-            done += len(block)
-            bar.update(len(block))
-            if rate is not None:
-                time.sleep(max(0.0, done / (rate * 1e6) - (time.monotonic() - start)))
-
-
-def _open(url: str, headers: dict[str, str] | None = None):
-    """GET, with patience for servers that are busy. Raises InputError that says what the server answered."""
-    for attempt in range(1, ATTEMPTS + 1):
-        request = urllib.request.Request(url, headers={"User-Agent": "lrmzero-lite"} | (headers or {}))  # counts redirects: new
-        try:
-            return urllib.request.urlopen(request, timeout=60)
-        except urllib.error.HTTPError as error:
-            why, wait = f"HTTP {error.code} {error.reason}", error.headers.get("Retry-After", "")
-            if error.code not in (408, 429) and error.code < 500:
-                raise InputError(f"{url} answers {why}; check the address, or whether the data set has moved.") from error
-        except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
-            why, wait = str(getattr(error, "reason", error)), ""
-        if attempt < ATTEMPTS:
-            time.sleep(min(float(wait), 120) if wait.isdigit() else min(2 ** (attempt - 1), 30) * PAUSE)
-    raise InputError(f"{url} cannot be reached ({why}, {ATTEMPTS} attempts); check the network and run again.")
-
-
 def _next_page(headers: Message, url: str) -> str | None:
     found = re.search(r'<([^>]+)>\s*;\s*rel="next"', headers.get("Link") or "")
     return urljoin(url, found[1]) if found else None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(name: str) -> str:

@@ -7,10 +7,6 @@ fetched from their public hosts into a cache at first use.
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..download import cache_folder, download
 from ..errors import InputError
-from ..files import atomic_path
 
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # VGG-16 convolutions, numbered as in torchvision
 SHIFT = (-0.030, -0.088, -0.188)  # LPIPS input scaling, on images in [-1, 1]
@@ -103,36 +99,9 @@ class Lpips:
         return sum(torch.einsum("vchw,c->vhw", (unit(a) - unit(b)).square(), w).mean(dim=(1, 2)) for a, b, w in pairs)
 
 
-def cache_folder() -> Path:
-    """Where fetched weights are kept: $LRMZERO_CACHE, else ~/.cache/lrmzero_lite."""
-    return Path(os.environ.get("LRMZERO_CACHE", Path.home() / ".cache" / "lrmzero_lite"))
-
-
-def fetch(source: Source, folder: Path, timeout: float = 20.0) -> Path:
-    """The file of `source` in `folder`, downloaded if absent. A wrong hash leaves nothing behind.
-
-    Raises URLError or TimeoutError if the host cannot be reached, InputError if the content is not the expected one.
-    """
-    path = folder / source.file
-    if path.exists():
-        return path
-    request = urllib.request.Request(source.url, headers={"User-Agent": "lrmzero_lite"})
-    with urllib.request.urlopen(request, timeout=timeout) as answer, atomic_path(path) as temporary:
-        digest = hashlib.sha256()
-        with open(temporary, "wb") as out:
-            while block := _read(answer, source.url):
-                digest.update(block)
-                out.write(block)
-        if source.sha256 and digest.hexdigest() != source.sha256:
-            raise InputError(f"{source.url} has SHA-256 {digest.hexdigest()[:12]}, expected {source.sha256[:12]}; try later.")
-    return path
-
-
-def _read(answer, url: str) -> bytes:
-    try:
-        return answer.read(1 << 20)
-    except OSError as error:
-        raise InputError(f"{url} broke off while loading ({error}); try again.") from error
+def fetch(source: Source, folder: Path) -> Path:
+    """The file of `source` in `folder`, downloaded if absent. Raises InputError if it cannot be had or is another one."""
+    return download(source.url, folder / source.file, checksum=source.sha256 or None, attempts=1, progress=True)
 
 
 def load_lpips(folder: Path | None = None, sources: tuple[Source, Source] = SOURCES) -> Lpips | None:
@@ -141,10 +110,8 @@ def load_lpips(folder: Path | None = None, sources: tuple[Source, Source] = SOUR
     try:
         vgg, heads = (torch.load(fetch(source, folder), map_location="cpu", weights_only=True) for source in sources)
         return Lpips(vgg, heads)
-    except urllib.error.URLError as error:
-        why = error.reason
     except Exception as error:  # a damaged file makes torch.load raise errors of many kinds
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     hosts = " and ".join(source.url.split("/")[2] for source in sources)
     print(f"LPIPS is left out: its weights could not be had from {hosts}, cached in {folder} ({why}).", flush=True)
     return None

@@ -11,6 +11,7 @@ from ..cameras import Cameras
 from ..errors import InputError
 from ..gaussians import SH_C0, Gaussians, index_batch
 from ..views import PosedViews
+from . import block_cpu
 from .config import INPUT_CHANNELS, OUTPUT_CHANNELS, ModelConfig
 from .relative_poses import RelativePoses
 
@@ -41,6 +42,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, poses: RelativePoses | None = None) -> Tensor:
         B, T, D = x.shape
+        if isinstance(self.q_norm, nn.Identity) and block_cpu.suits(x):
+            weights = (m.weight for m in (self.norm1, self.norm2, self.qkv, self.out, self.up, self.down))
+            return block_cpu.BlockOnCPU.apply(x, *weights, self.heads, poses)
         q, k, v = self.qkv(self.norm1(x)).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # [B, h, T, d]
         q, k = self.q_norm(q), self.k_norm(k)
         attended = attention(q, k, v) if poses is None else poses.after(attention(*poses.before(q, k, v)))
@@ -76,22 +80,31 @@ class GSLRM(nn.Module):
             raise InputError(
                 f"Cameras {tuple(cameras.viewmats.shape[:2])} of {cameras.width}x{cameras.height} do not fit the images."
             )
-        origins, directions = cameras.rays()  # [B, V, 3], [B, V, H, W, 3]
-        tokens = self.tokens(images, origins, directions)
+        compiled = block_cpu.rounds(images) and not images.requires_grad
+        with torch.autocast(images.device.type, enabled=False):  # in bfloat16 a centre would be off by half a pixel
+            if compiled:
+                patches, rays = block_cpu.patches_of_rays(images, cameras, self.config.patch)
+            else:
+                rays = cameras.rays()  # [B, V, 3], [B, V, H, W, 3]
+        tokens = self.tokens_of(patches) if compiled else self.tokens(images, *rays)
         channels = self.config.width // self.config.heads
         poses = RelativePoses.of(cameras, self.config.patch, channels) if self.config.camera_attention else None
         for block in self.blocks:
             recompute = self.checkpointing and self.training
             tokens = checkpoint(block, tokens, poses, use_reentrant=False) if recompute else block(tokens, poses)
-        raw = self.head(self.norm_out(tokens)).float()
-        raw = unpatchify(raw.view(B, V, -1, raw.shape[-1]), H, W, self.config.patch)  # [B, V, H, W, 12]
-        return self.activate(raw, images, cameras, (origins, directions))
+        raw = self.head(self.norm_out(tokens))
+        raw = unpatchify(raw.view(B, V, -1, raw.shape[-1]), H, W, self.config.patch).float()  # [B, V, H, W, 12]
+        return self.activate(raw, images, cameras, rays)
 
     def tokens(self, images: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
         """One token per patch of RGB and Plücker rays (o x d, d), [B, V H/p W/p, width]."""
         moment = torch.linalg.cross(origins[:, :, None, None].expand_as(directions), directions)
         channels = torch.cat([2 * images - 1, moment, directions], dim=-1)
-        return self.norm_in(self.embed(patchify(channels, self.config.patch).flatten(1, 2)))
+        return self.tokens_of(patchify(channels, self.config.patch).flatten(1, 2))
+
+    def tokens_of(self, patches: Tensor) -> Tensor:
+        """Tokens in float32 of patches [B, V H/p W/p, 9 p p]: autocast would normalise in bfloat16 on a CPU, unlike on CUDA."""
+        return self.norm_in(self.embed(patches).float())
 
     def activate(self, raw: Tensor, images: Tensor, cameras: Cameras, rays: tuple[Tensor, Tensor]) -> Gaussians:
         """The head's constants (GS-LRM App. A.4): raw [B, V, H, W, 12] to Gaussians; rays are `cameras.rays()`."""

@@ -50,22 +50,24 @@ class RelativePoses:
         angle = torch.cat([columns.reshape(-1, 1) * turns, rows.reshape(-1, 1) * turns], dim=-1)  # [n, d / 4]
         return cls(spread(matrix), spread(inverse), angle.cos().repeat(1, 2), angle.sin().repeat(1, 2))
 
+    @property
+    def turns(self) -> tuple[tuple[Tensor, int], ...]:
+        """What q, k, v and the attended values are turned by: a matrix for row vectors, and the sign of the rotation."""
+        return (self.project, -1), (self.unproject.mT, -1), (self.unproject.mT, -1), (self.project.mT, 1)
+
     def before(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v [B, h, V n, d] in the frame of their cameras."""
-        return (
-            self._apply(q, self.project, -1),
-            self._apply(k, self.unproject.transpose(-1, -2), -1),
-            self._apply(v, self.unproject.transpose(-1, -2), -1),
-        )
+        q, k, v = (self.turned(x, *turn) for x, turn in zip((q, k, v), self.turns[:3], strict=True))
+        return q, k, v
 
     def after(self, x: Tensor) -> Tensor:
         """The attended values back in the world's frame."""
-        return self._apply(x, self.project.transpose(-1, -2), 1)
+        return self.turned(x, *self.turns[3])
 
-    def _apply(self, x: Tensor, matrix: Tensor, sign: int) -> Tensor:
+    def turned(self, x: Tensor, matrix: Tensor, sign: int) -> Tensor:
         """Row vectors x [B, h, V n, d]: the first half times `matrix`, the second half turned forwards (+1) or back (-1)."""
         B, h, T, d = x.shape
-        x = x.view(B, h, matrix.shape[2], -1, d)
+        x = x.reshape(B, h, matrix.shape[2], -1, d)
         mixed, turned = x[..., : d // 2] @ matrix.to(x.dtype), x[..., d // 2 :]
         a, b = turned.chunk(2, dim=-1)
         crossed = torch.cat([-b, a], dim=-1)

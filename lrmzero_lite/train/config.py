@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from ..data.batches import SamplingConfig
 from ..errors import InputError
 
 Optimizer = Literal["adamw", "muon"]
-Schedule = Literal["stages", "run"]
 Precision = Literal["bf16", "fp32"]
+Parallel = Literal["ddp", "fsdp"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Stage:
     lr: float
     warmup: int
     point_only: bool = False  # the point loss alone, nothing is rendered (not in the paper; FaceLift: first 1000 steps)
+    end: float = 0.0  # the cosine ends at this share of lr (the paper: 0)
     view_angle: float | None = None  # in place of the sampling's: small angles first are easier (not in the paper)
 
     def __post_init__(self) -> None:
@@ -34,11 +35,10 @@ class Stage:
 class TrainConfig:
     """Defaults are the paper's; the two stages are its 256 pre-training and 512 fine-tuning.
 
-    Raises InputError for no stage and for an unknown optimizer, schedule or precision.
+    Raises InputError for no stage and for an unknown optimizer, precision or parallel.
     """
 
     stages: tuple[Stage, ...] = (Stage(256, 80_000, 512, 4e-4, 2000), Stage(512, 20_000, 128, 1e-4, 500))
-    schedule: Schedule = "stages"  # a warm-up and a cosine for every stage, or one of each for the whole "run"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optimizer: Optimizer = "adamw"  # or Muon for the matrices of the blocks (not in the paper)
     betas: tuple[float, float] = (0.9, 0.95)
@@ -54,6 +54,9 @@ class TrainConfig:
     checkpointing: bool = True  # recompute activations (GS-LRM App. A.3)
     views_per_pass: int | None = 1  # deferred rendering, so many views at a time (GS-LRM App. A.3); None: all at once
     compile: bool = False  # torch.compile of the network
+    # How processes share the network (not in the paper). The paper's 300 M weights with gradients and moments take 4.8 GB of
+    # a GPU, so that every GPU can hold them whole; FSDP2 is for networks that do not fit.
+    parallel: Parallel = "ddp"
     log_every: int = 50
     save_every: int = 1000
     validate_every: int = 1000
@@ -64,7 +67,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("A training run needs at least one stage.")
-        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule), ("precision", Precision)):
+        choices_of = {"optimizer": Optimizer, "precision": Precision, "parallel": Parallel}
+        for name, choices in choices_of.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} = {getattr(self, name)!r} is unknown; use one of {', '.join(get_args(choices))}.")
 
@@ -79,3 +83,31 @@ class TrainConfig:
                 return stage, step
             step -= stage.steps
         raise InputError(f"Step {step} lies beyond the last stage.")
+
+    def ends_a_size(self, step: int) -> bool:
+        """Whether the run, after so many steps, is through with an image size; False for runs of a single one."""
+        several = len({stage.size for stage in self.stages}) > 1
+        return several and (step == self.steps or self.at(step - 1)[0].size != self.at(step)[0].size)
+
+    def scaled(self, steps: int | None = None, batch: int | None = None) -> TrainConfig:
+        """The same recipe in `steps` steps, or with `batch` objects per step in the first stage; None leaves it as it is.
+
+        Stages, their warm-ups and perceptual_start keep their shares of the steps, batches their ratios. Rates stay.
+        Raises InputError for fewer steps than stages and for a batch under 1.
+        """
+        steps, batch = self.steps if steps is None else steps, self.stages[0].batch if batch is None else batch
+        if steps < len(self.stages) or batch < 1:
+            raise InputError(
+                f"{steps} steps of {batch} objects are too few; use 1 or more per step and per stage ({len(self.stages)})."
+            )
+        stages, end, before = [], 0, 0
+        for place, stage in enumerate(self.stages):
+            end += stage.steps
+            left = len(self.stages) - 1 - place  # stages that need a step each
+            until = min(max(round(end * steps / self.steps), before + 1), steps - left)
+            count, before = until - before, until
+            warmup = min(round(stage.warmup * count / stage.steps), count)
+            objects = max(round(stage.batch * batch / self.stages[0].batch), 1)
+            stages.append(replace(stage, steps=count, warmup=warmup, batch=objects))
+        start = round(self.perceptual_start * steps / self.steps)
+        return replace(self, stages=tuple(stages), perceptual_start=start)

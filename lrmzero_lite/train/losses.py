@@ -58,7 +58,10 @@ def point_error(gaussians: Gaussians, inputs: PosedViews) -> Tensor:
 
 def surface_points(views: PosedViews) -> Tensor:
     """World position seen by each pixel, [..., V, H, W, 3] (the camera centre where nothing is seen)."""
-    origins, directions = views.cameras.rays()
-    forward = views.cameras.viewmats[..., 2, :3]  # the camera's z axis in world coordinates
-    along = torch.einsum("...hwi,...i->...hw", directions, forward)
-    return origins[..., None, None, :] + (views.depth / along)[..., None] * directions
+    cameras = views.cameras
+    x = torch.arange(cameras.width, device=views.depth.device) + 0.5
+    y = torch.arange(cameras.height, device=views.depth.device) + 0.5
+    pixels = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(len(y), len(x), device=x.device)], dim=-1)
+    ahead = torch.linalg.inv(cameras.Ks.double()).mT @ cameras.viewmats[..., :3, :3].double()  # pixel to a step of depth 1
+    steps = (pixels.flatten(0, 1) @ ahead.to(pixels.dtype)).view(*views.depth.shape, 3)
+    return cameras.positions[..., None, None, :] + views.depth[..., None] * steps

@@ -13,14 +13,12 @@ from .config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then cosine to zero: within each stage, or over the run at the height of the stage's rate."""
+    """Linear warm-up, then half a cosine to the stage's end, zero in the paper, within each stage."""
     stage, local = config.at(step)
-    warmup, steps = stage.warmup, stage.steps
-    if config.schedule == "run":
-        local, warmup, steps = step, config.stages[0].warmup, config.steps
-    if local < warmup:
-        return stage.lr * (local + 1) / warmup
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * (local - warmup) / max(steps - warmup, 1)))
+    if local < stage.warmup:
+        return stage.lr * (local + 1) / stage.warmup
+    fall = 0.5 * (1 + math.cos(math.pi * (local - stage.warmup) / max(stage.steps - stage.warmup, 1)))
+    return stage.lr * (stage.end + (1 - stage.end) * fall)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer | Together:

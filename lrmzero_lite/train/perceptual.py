@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..download import cache_folder, download, file_digest
 from ..errors import InputError
-from ..files import atomic_path
 
 URL = "https://www.vlfeat.org/matconvnet/models/imagenet-vgg-verydeep-19.mat"
 MD5 = "106118b7cf60435e6d8e04f6a6dc3657"
@@ -40,46 +36,45 @@ class PerceptualLoss(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, truth: Tensor) -> Tensor:
-        """images and truth [n, H, W, 3] in [0, 1]; a scalar."""
-        mean = images.new_tensor(MEAN)
-        both = torch.cat([images, truth]) * 255
-        x = (both - mean).permute(0, 3, 1, 2)
-        loss = (both[: len(images)] - both[len(images) :]).abs().mean()
+        """images and truth [n, H, W, 3] in [0, 1]; a scalar, differentiable in `images` alone."""
+        loss = 255 * (images - truth).abs().mean()
+        with torch.no_grad():  # no activations are kept for the truth
+            wanted = self.features(truth)
+        for weight, a, b in zip(TAPS.values(), self.features(images), wanted, strict=False):
+            loss = loss + weight * (a - b).abs().mean()
+        return loss / 255
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The feature maps of TAPS, [n, channels, h, w] each; images under 16 pixels have none of the last block."""
+        x = (images * 255 - images.new_tensor(MEAN)).permute(0, 3, 1, 2)
+        maps = []
         for index, convolution in enumerate(self.convolutions):
             if index in self.pool_before:
                 if min(x.shape[-2:]) < 2:
-                    break  # images under 32 pixels end before the last block
+                    break
                 x = F.avg_pool2d(x, 2)
             x = F.relu(convolution(x))
             if index in TAPS:
-                loss = loss + TAPS[index] * (x[: len(images)] - x[len(images) :]).abs().mean()
-        return loss / 255
+                maps.append(x)
+        return maps
 
 
 def load_perceptual(device: str = "cpu", *, url: str = URL, md5: str = MD5, cache: Path | None = None) -> PerceptualLoss | None:
-    """The loss with the public VGG-19 weights, downloaded once (550 MB). None, and one line said, where they cannot be had."""
-    cache = cache or Path(os.environ.get("LRMZERO_CACHE", Path.home() / ".cache" / "lrmzero_lite"))
-    path = cache / url.rsplit("/", 1)[-1]
+    """The loss with the public VGG-19 weights, downloaded once (550 MB). None, and one line said, where they cannot be had.
+
+    On a machine without internet, put the file of `url` into `cache`, which is $LRMZERO_CACHE or ~/.cache/lrmzero_lite.
+    """
+    path = (cache or cache_folder()) / url.rsplit("/", 1)[-1]
     try:
-        if not path.exists():
-            with urllib.request.urlopen(url, timeout=30) as response, atomic_path(path) as temporary:
-                with open(temporary, "wb") as file:
-                    while block := response.read(1 << 20):
-                        file.write(block)
-                _check_md5(temporary, md5, url)
-        _check_md5(path, md5, url)
+        download(url, path, checksum=md5, attempts=3, progress=True)
+        if (found := file_digest(path, md5)) != md5:
+            raise InputError(f"{path} has MD5 {found}, expected {md5}; delete it and try again.")
         loss = PerceptualLoss()
         _copy_matconvnet(loss, path)
-    except (OSError, urllib.error.URLError, InputError) as error:
-        print(f"Perceptual loss off: the VGG-19 weights could not be had from {url} ({error}).")
+    except (OSError, InputError) as error:
+        print(f"Perceptual loss off: its VGG-19 weights could not be had ({str(error).rstrip('.')}).", flush=True)
         return None
     return loss.to(device).eval()
-
-
-def _check_md5(path: Path, expected: str, url: str) -> None:
-    digest = hashlib.md5(path.read_bytes()).hexdigest()
-    if digest != expected:
-        raise InputError(f"{path} has MD5 {digest}, but {url} should give {expected}; delete it and try again.")
 
 
 def _copy_matconvnet(loss: PerceptualLoss, path: Path) -> None:

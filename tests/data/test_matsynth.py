@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lrmzero_lite import download
 from lrmzero_lite.data import matsynth
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.zeroverse.texture_folder import find_materials, load_material
@@ -124,7 +125,7 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch):
-    monkeypatch.setattr(matsynth, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     hub = Hub()
     yield hub
@@ -197,7 +198,8 @@ def test_the_rate_is_kept(hub, tmp_path):
 
     path = "data/train-00000-of-00002.parquet"
     size, start = len(hub.files[path]), time.monotonic()
-    matsynth.fetch(f"{hub.url}/cdn/{path}", tmp_path / "a.parquet", size, hub.listed[path], rate=size / 0.3e6)
+    options = {"size": size, "checksum": hub.listed[path], "rate": size / 0.3e6}
+    download.download(f"{hub.url}/cdn/{path}", tmp_path / "a.parquet", **options)
     assert time.monotonic() - start > 0.29
 
 
@@ -229,7 +231,7 @@ def test_a_full_disk_is_named_before_anything_is_fetched(hub, tmp_path, monkeypa
 
 
 def test_no_server_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(matsynth, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(InputError, match="cannot be reached"):
         matsynth.download_matsynth(tmp_path, 1, hub="http://127.0.0.1:9", progress=False)

@@ -1,6 +1,7 @@
 """The network: sizes, shapes, constants of the head, symmetries, weights on disk."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,6 +28,15 @@ def test_preset_builds_on_the_meta_device_with_the_derived_parameter_count(name)
         model = GSLRM(config)
     assert sum(p.numel() for p in model.parameters()) == config.parameter_count()
     assert all("bias" not in key for key, _ in model.named_parameters())  # GS-LRM App. A.2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"qk_norm": True}, {"camera_attention": True, "width": 48, "heads": 3}, {"camera_depth": 1.8}, {"mlp_ratio": 2, "patch": 2}],
+)
+def test_options_have_the_derived_parameter_count(options):
+    config = replace(SMALL, **options)
+    assert sum(p.numel() for p in GSLRM(config).parameters()) == config.parameter_count()
 
 
 def test_paper_preset_has_the_papers_parameter_count():

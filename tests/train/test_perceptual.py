@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
+from lrmzero_lite import download
 from lrmzero_lite.train import perceptual
 from lrmzero_lite.train.perceptual import PerceptualLoss, load_perceptual
 
@@ -18,6 +19,7 @@ SMALL = ((4, 4), (5, 5), (6, 6, 6, 6), (7, 7, 7, 7), (8, 8))
 @pytest.fixture
 def small_vgg(monkeypatch):
     monkeypatch.setattr(perceptual, "CHANNELS", SMALL)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def matconvnet_file(tmp_path, rng, small_vgg):
 def server(matconvnet_file):
     handler = lambda *args: http.server.SimpleHTTPRequestHandler(*args, directory=str(matconvnet_file.parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as service:
-        threading.Thread(target=service.serve_forever, daemon=True).start()
+        threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{service.server_port}/vgg.mat"
         service.shutdown()
 
@@ -84,18 +86,42 @@ def test_loss_is_the_published_sum(server, matconvnet_file, tmp_path):
 
 
 def test_gradient_reaches_the_image_only(small_vgg):
+    """It is the derivative of the value (float64, along a random direction), and no activation of the truth is kept."""
+    loss = PerceptualLoss().double()
+    image, truth, direction = torch.rand(3, 1, 32, 32, 3, dtype=torch.float64)
+    image.requires_grad_()
+    truth.requires_grad_()
+    loss(image, truth).backward()
+    assert all(p.grad is None for p in loss.parameters())
+    with torch.no_grad():
+        step = 1e-6 * direction
+        slope = (loss(image + step, truth) - loss(image - step, truth)) / 2e-6
+    torch.testing.assert_close((image.grad * direction).sum(), slope, rtol=1e-5, atol=0)
+    raw = torch.sign(truth - image.detach()) / image.numel()  # all that reaches the truth is the difference of the images
+    torch.testing.assert_close(truth.grad, raw)
+
+
+def test_small_images_end_before_the_last_blocks(small_vgg):
     loss = PerceptualLoss()
-    image = torch.rand(1, 32, 32, 3, requires_grad=True)
-    loss(image, torch.rand(1, 32, 32, 3)).backward()
-    assert image.grad.abs().sum() > 0 and all(p.grad is None for p in loss.parameters())
+    assert [len(loss.features(torch.rand(1, size, size, 3))) for size in (8, 16, 31, 32)] == [4, 5, 5, 5]
+    assert [m.shape[-1] for m in loss.features(torch.rand(1, 32, 32, 3))] == [32, 16, 8, 4, 2]
+
+
+def test_a_cached_file_that_was_cut_is_named(server, matconvnet_file, tmp_path, capsys):
+    digest = md5(matconvnet_file)
+    (tmp_path / "vgg.mat").write_bytes(matconvnet_file.read_bytes()[:-1])
+    assert load_perceptual(url=server, md5=digest, cache=tmp_path) is None
+    assert f"vgg.mat has MD5 {md5(tmp_path / 'vgg.mat')}, expected {digest}; delete it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("broken", ["checksum", "missing", "no server"])
 def test_without_weights_one_line_is_said(broken, server, matconvnet_file, tmp_path, capsys):
     digest = md5(matconvnet_file)
-    url = {"checksum": server, "missing": server.replace("vgg.mat", "other.mat"), "no server": "http://127.0.0.1:9/vgg.mat"}[broken]
+    url = {"checksum": server, "missing": server.replace("vgg.mat", "other.mat"), "no server": "http://127.0.0.1:9/vgg.mat"}[
+        broken
+    ]
     loss = load_perceptual(url=url, md5="0" * 32 if broken == "checksum" else digest, cache=tmp_path / "cache")
     assert loss is None
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("Perceptual loss off")
-    assert not any((tmp_path / "cache").glob("*")) if (tmp_path / "cache").exists() else True
+    assert not any((tmp_path / "cache").iterdir())

@@ -1,0 +1,145 @@
+"""Guards: counts, the decision about a step, and bad steps that are saved and run again."""
+
+import csv
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lrmzero_lite import InputError, PosedViews, orbit_cameras
+from lrmzero_lite.data import Zeroverse
+from lrmzero_lite.presets import SMOKE
+from lrmzero_lite.train import Stage, TrainConfig, loop, train
+from lrmzero_lite.train.checkpoint import NAME
+from lrmzero_lite.train.guards import Guards, _FirstNotFinite, replay, save_bad_step
+
+CONFIG = TrainConfig(clip_norm=1.0, skip_factor=20.0, stop_after_bad=3)
+STEPS = 5
+RUN = replace(SMOKE, train=replace(SMOKE.train, stages=(Stage(16, STEPS, 2, 1e-3, 1),), validate_every=1000, save_every=1))
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Zeroverse(SMOKE.zeroverse, SMOKE.views, range(SMOKE.objects))
+
+
+def last_row(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))[-1]
+
+
+def poison(folder, name, value):
+    """Put `value` into the first weight of the parameter `name` of a checkpoint."""
+    state = torch.load(folder / NAME)
+    state["model"][name].view(-1)[0] = value
+    torch.save(state, folder / NAME)
+
+
+def test_every_guard_counts_what_it_did():
+    guards, steps = Guards(), [(0.1, 0.5), (0.1, 1.5), (0.1, 20.0), (0.1, 20.1), (math.nan, 1.0), (0.1, math.inf), (0.1, 1.0)]
+    assert [guards.admit(*step, CONFIG, l2_only=i < 2) for i, step in enumerate(steps)] == [True] * 3 + [False] * 3 + [True]
+    assert guards.as_dict() == {"clipped": 2, "skipped": 3, "bad": 2, "bad_in_a_row": 0, "l2_only": 2}
+    assert Guards(**guards.as_dict()) == guards
+
+
+def test_the_first_skipped_and_the_first_bad_step_are_recorded_also_when_the_run_ends_there():
+    guards, seen = Guards(), []
+    record = lambda *args: seen.append(args)
+    for norm in (50.0, 1.0, 60.0, math.nan, math.nan):
+        guards.admit(0.1, norm, CONFIG, record=record)
+    assert [(reason, loss) for reason, loss, _ in seen] == [("skipped", 0.1), ("not finite", 0.1)] and seen[0][2] == 50.0
+    with pytest.raises(InputError, match="3 steps in a row"):
+        guards.admit(math.inf, 1.0, CONFIG, record=record)
+    with pytest.raises(InputError, match="1 steps in a row"):
+        Guards().admit(math.inf, 1.0, replace(CONFIG, stop_after_bad=1), record=record)
+    assert len(seen) == 3 and seen[2][:2] == ("not finite", math.inf)
+
+
+def test_a_batch_with_nan_is_skipped_saved_and_found_again(tmp_path, source, monkeypatch, capsys):
+    make = loop.make_batch
+
+    def poisoned(source, step, **options):
+        inputs, targets = make(source, step, **options)
+        if step == 2:
+            inputs.images[0, 0, 3, 4, 1] = math.nan
+        return inputs, targets
+
+    monkeypatch.setattr(loop, "make_batch", poisoned)
+    train(RUN, tmp_path, source, progress=False)
+    path = tmp_path / "bad_step_000002.pt"
+    assert [p.name for p in tmp_path.glob("bad_step_*")] == [path.name]
+    assert f"{path} ({path.stat().st_size / 1e6:.1f} MB)" in capsys.readouterr().out
+    row = last_row(tmp_path)
+    assert (int(row["bad"]), int(row["skipped"]), int(row["step"])) == (1, 1, STEPS)
+    assert all(torch.isfinite(value).all() for value in torch.load(tmp_path / NAME)["model"].values())
+    again = replay(path)
+    assert again.step == 2 and again.reason == "not finite" and not math.isfinite(again.loss)
+    assert again.first == "input images (1 of 4096 values)"  # 2 objects, 2 views, 16 x 16 pixels, RGBA
+    assert "input images" in str(again)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "first"),
+    [("blocks.1.up.weight", math.nan, "weight blocks.1.up.weight"), ("blocks.0.norm1.weight", 3e38, "output of blocks.0.norm1")],
+)
+def test_a_spoilt_network_ends_the_run_and_the_place_is_named(tmp_path, source, name, value, first):
+    run = replace(RUN, train=replace(RUN.train, stop_after_bad=2))
+    train(run, tmp_path, source, stop_after=0.0, progress=False)
+    poison(tmp_path, name, value)
+    with pytest.raises(InputError, match="2 steps in a row"):
+        train(run, tmp_path, source, progress=False)
+    (path,) = tmp_path.glob("bad_step_*.pt")
+    assert replay(path).first.startswith(first)
+
+
+def test_a_skipped_step_is_reproduced_exactly(tmp_path, source):
+    run = replace(RUN, train=replace(RUN.train, skip_factor=1e-9))
+    train(run, tmp_path, source, progress=False)
+    assert [p.name for p in tmp_path.glob("bad_step_*")] == ["bad_step_000000.pt"]  # only the first of many
+    again = replay(tmp_path / "bad_step_000000.pt")
+    assert again.loss == again.saved_loss and again.norm == pytest.approx(again.saved_norm, rel=1e-6)
+    assert again.first is None and 0 < again.largest_norm <= again.norm and "everything is finite" in str(again)
+    assert int(last_row(tmp_path)["skipped"]) == STEPS
+
+
+def test_a_gradient_that_is_not_finite_is_found_where_it_begins():
+    class Root(nn.Module):
+        def forward(self, x):
+            return x.sqrt()  # 0 at 0, where its slope is infinite
+
+    network, watch = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), Root(), nn.Identity()), _FirstNotFinite()
+    nn.init.zeros_(network[0].weight)
+    watch.attach(network)
+    network(torch.ones(1, 2)).sum().backward()
+    assert watch.first == "gradient at 1 (2 of 2 values)"  # the gradient of the root's input, the ReLU's output
+
+
+def test_steps_without_the_perceptual_loss_are_counted(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(loop, "_perceptual", lambda *args: lambda images, truth: (images - truth).abs().mean())
+    run = replace(RUN, train=replace(RUN.train, perceptual_weight=0.5, perceptual_start=3))
+    train(run, tmp_path, source, progress=False)
+    assert int(last_row(tmp_path)["l2_only"]) == 3
+
+
+def test_a_bad_step_that_cannot_be_saved_does_not_end_the_run(tmp_path, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise RuntimeError("PytorchStreamWriter failed writing file: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    views = PosedViews(torch.zeros(2, 4, 4, 4), orbit_cameras(2, 4))
+    assert save_bad_step(tmp_path, 7, RUN, dict, (views, views), False, "skipped", 0.1, 30.0) is None
+    assert "Step 7 was skipped, but could not be saved (PytorchStreamWriter" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_saved_step_gives_one_sentence(tmp_path):
+    path = tmp_path / "bad_step_000001.pt"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="is no saved step") as error:
+        replay(path)
+    assert "\n" not in str(error.value)
+    torch.save({"step": 1}, path)
+    with pytest.raises(InputError, match="run"):
+        replay(path)
