@@ -15,7 +15,6 @@ import argparse
 import csv
 import math
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from lrmzero_lite.presets import LITE, RunConfig
 from lrmzero_lite.provenance import Provenance, config_hash
 from lrmzero_lite.train import Stage, train, training_loss
 from lrmzero_lite.train.loop import predict
+from lrmzero_lite.train.memory import keep_freed_memory
 from lrmzero_lite.train.optimizer import make_optimizer
 
 BOOK = Path(__file__).resolve().parent
@@ -86,9 +86,10 @@ def run_of(name: str, seed: int, steps: dict[int, int]) -> RunConfig:
     return replace(LITE, name=f"ablation {name}", model=model, train=config)
 
 
-def step_costs(source: list[ShardSource], rounds: int = 5) -> dict[str, dict[int, float]]:
-    """CPU seconds of a step of every arm at every size, on one thread; medians over rounds in which all take turns."""
+def step_costs(source: list[ShardSource], rounds: int = 12) -> dict[str, dict[int, float]]:
+    """CPU seconds of a step of every arm at every size, on one thread: the least of the rounds in which all take turns."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     ready, taken = {}, {}
     for name in ARMS:
         for size in BATCH:
@@ -108,7 +109,7 @@ def step_costs(source: list[ShardSource], rounds: int = 5) -> dict[str, dict[int
             optimizer.zero_grad(set_to_none=True)
             if number:  # the first round warms up
                 taken[name, size].append(time.process_time() - started)
-    return {name: {size: statistics.median(taken[name, size]) for size in BATCH} for name in ARMS}
+    return {name: {size: min(taken[name, size]) for size in BATCH} for name in ARMS}
 
 
 def main() -> None:

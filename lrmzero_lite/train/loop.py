@@ -30,6 +30,7 @@ from .config import Stage, TrainConfig
 from .guards import Guards, loss_or_nan, save_bad_step
 from .interruption import Interrupted, Interruption, leave_signals_to_the_run
 from .losses import training_loss
+from .memory import keep_freed_memory
 from .monitor import Monitor, health, histograms, sample_sheet
 from .optimizer import learning_rate, make_optimizer
 from .parallel import Team, join_processes
@@ -65,6 +66,7 @@ def train(
     """
     config, out = run.train, Path(out)
     sources = _source_of_each_stage(config, source if isinstance(source, Sequence) else [source])
+    keep_freed_memory()
     with join_processes(device, config) as team, Interruption() as interruption:
         trainer = Trainer(run, out, team, watch)
         batches = batch_stream(partial(_batch, sources, config, team), range(trainer.step, config.steps), workers)
