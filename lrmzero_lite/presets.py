@@ -93,3 +93,16 @@ def preset(name: str) -> RunConfig:
     if name not in PRESETS:
         raise InputError(f"preset {name!r} is unknown; use one of {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+def recipe(run: RunConfig) -> dict[str, str]:
+    """The choices of a run as rows of a table: stages side by side, then network, views, losses, optimiser and guards."""
+    config, parameters = run.train, f"{run.model.parameter_count() / 1e6:.1f} M"
+    of_stages = ("size", "steps", "batch", "lr", "warmup")
+    rows = {f"stages: {name}": " then ".join(f"{getattr(s, name):,}" for s in config.stages) for name in of_stages}
+    rows |= {"objects seen": f"{sum(s.steps * s.batch for s in config.stages):,}", "distinct objects": f"{run.objects:,}"}
+    rows |= {"parameters": parameters} | {f"model: {name}": str(value) for name, value in vars(run.model).items()}
+    rows |= {"views per object": str(run.views.views)}
+    rows |= {f"sampling: {name}": f"{value:g}" for name, value in vars(config.sampling).items()}
+    shown = ("perceptual_weight", "point_weight", "alpha_weight", "optimizer", "betas", "weight_decay")
+    return rows | {name: str(getattr(config, name)) for name in (*shown, "clip_norm", "skip_factor", "precision")}
