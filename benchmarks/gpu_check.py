@@ -196,7 +196,12 @@ def training(run: RunConfig, out: Path, device: str, seconds: float) -> dict:
     """The longest training run that fits, on objects made on the fly; resumes."""
     started = time.time()
     weights = train(
-        run, out, Zeroverse(run.zeroverse, run.views, range(run.objects)), stop_after=seconds, device=device, progress=False
+        run,
+        out,
+        [Zeroverse(run.zeroverse, views, range(run.objects)) for views in run.views_of_sizes],
+        stop_after=seconds,
+        device=device,
+        progress=False,
     )
     tail = (out / "metrics.csv").read_text().strip().splitlines()
     return {"weights": str(weights), "seconds": time.time() - started, "columns": tail[0], "last": tail[-1]}

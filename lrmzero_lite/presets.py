@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .data.batches import SamplingConfig
 from .data.training_views import ViewsConfig
@@ -23,44 +23,48 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     objects: int = 400_000  # LRM-Zero App. E
 
+    @property
+    def views_of_sizes(self) -> list[ViewsConfig]:
+        """How views are taken for each image size of the stages: a source for each is faster than one that is resized."""
+        return [replace(self.views, size=size) for size in sorted({stage.size for stage in self.train.stages})]
+
 
 PAPER = RunConfig("paper")
 
+# What the paper does not have and what makes small networks learn faster: book/learning_ablation.py, chapter 04.
+FAST_MODEL = ModelConfig(camera_depth=1.8, pixel_scale=True, color_residual=True, camera_attention=True)
+FAST_TRAIN = TrainConfig(optimizer="muon", point_weight=0.2, alpha_weight=0.5, checkpointing=False, views_per_pass=None)
+
 WORKSTATION = RunConfig(
     "workstation",
-    model=ModelConfig(width=512, layers=12, heads=8),
+    model=replace(FAST_MODEL, width=512, layers=12, heads=8),
     views=ViewsConfig(views=16, size=256),
-    train=TrainConfig(
+    train=replace(
+        FAST_TRAIN,
         stages=(
-            Stage(128, 1000, 64, 4e-4, 500, point_only=True),
-            Stage(128, 20_000, 64, 4e-4, 1000),
-            Stage(256, 20_000, 32, 2e-4, 500),
+            Stage(64, 8000, 128, 1e-3, 400, end=0.5),
+            Stage(128, 12_000, 64, 5e-4, 0, end=0.5),
+            Stage(256, 12_000, 32, 2.5e-4, 0),
         ),
-        point_weight=0.05,
-        alpha_weight=0.5,
-        checkpointing=False,
-        views_per_pass=None,
+        perceptual_start=20_000,  # at the last size
     ),
     objects=50_000,
 )
 
 LITE = RunConfig(
     "lite",
-    model=ModelConfig(width=256, layers=6, heads=4),
-    views=ViewsConfig(views=12, size=64, rig=4),
-    train=TrainConfig(
-        stages=(Stage(32, 9000, 16, 1e-3, 200), Stage(64, 4000, 12, 5e-4, 100), Stage(64, 900, 12, 3e-4, 50)),
+    model=replace(FAST_MODEL, width=256, layers=6, heads=4),
+    views=ViewsConfig(views=12, size=128, rig=4),
+    train=replace(
+        FAST_TRAIN,
+        stages=(Stage(32, 8000, 16, 2e-3, 200, end=0.5), Stage(64, 6000, 12, 1e-3, 0), Stage(128, 1800, 6, 5e-4, 50)),
         # A small network learns two tasks worse than one: most inputs stand like the structured test inputs.
         sampling=SamplingConfig(rig=4, rig_share=0.9),
         perceptual_weight=0.0,  # a VGG-19 pass costs more than the whole step at this size
-        point_weight=0.2,
-        alpha_weight=0.5,
-        checkpointing=False,
-        views_per_pass=None,
         save_every=250,
         validate_every=500,
     ),
-    objects=8192,
+    objects=16_384,
 )
 
 SMOKE = RunConfig(

@@ -69,8 +69,10 @@ def train(
         raise InputError("--data and --objects name two sources; give one of them.")
     if objects:
         source = _real_objects(objects, run)
+    elif data:
+        source = [ShardSource(folder) for folder in data]
     else:
-        source = [ShardSource(folder) for folder in data] or Zeroverse(run.zeroverse, run.views, range(run.objects), reuse)
+        source = [Zeroverse(run.zeroverse, views, range(run.objects), reuse) for views in run.views_of_sizes]
     stop_after = None if minutes is None else 60 * minutes
     try:
         weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
@@ -177,8 +179,7 @@ def _real_objects(folder: Path, run: RunConfig) -> list[MeshSource]:
     from ..data.mesh_source import MeshSource, split_objects
 
     found = split_objects(folder, "real_train") if (folder / "splits.json").exists() else find_objects(folder)
-    paths = [ref.path for ref in found]
-    return [MeshSource(paths, replace(run.views, size=size)) for size in sorted({stage.size for stage in run.train.stages})]
+    return [MeshSource([ref.path for ref in found], views) for views in run.views_of_sizes]
 
 
 def _is_first_process() -> bool:

@@ -163,10 +163,11 @@ def _rows(kernel: str, *tensors: Tensor, factor: float | None = None) -> None:
 
 
 def _share(kernel: str, rows: int, *arguments: np.ndarray | np.float32 | int) -> None:
-    """Run a kernel over so many rows, a share on every thread."""
+    """Run a kernel over so many rows, in shares small enough that a thread which is held up keeps few."""
     from . import bf16_kernels
 
-    work, parts = getattr(bf16_kernels, kernel), torch.get_num_threads()
+    work, count = getattr(bf16_kernels, kernel), torch.get_num_threads()
+    parts = 4 * count if count > 1 else 1
     threads.run(lambda part: work(part * rows // parts, (part + 1) * rows // parts, *arguments), parts)
 
 

@@ -34,6 +34,7 @@ def run(task: Callable[[int], object], count: int) -> None:
     finally:
         for _ in indices:  # after an exception: leave nothing for the others
             pass
+        helpers = [helper for helper in helpers if not helper.cancel()]  # one that has not begun has nothing left to do
         wait(helpers)
     for helper in helpers:
         helper.result()
