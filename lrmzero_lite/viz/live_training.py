@@ -36,7 +36,7 @@ class LiveView:
         self.curves = _put(self.curves, figure)
         plt.close(figure)
         if (self.folder / SAMPLE).exists():
-            self.sheet = _put(self.sheet, Image(data=(self.folder / SAMPLE).read_bytes()))
+            self.sheet = _put(self.sheet, Image(data=(self.folder / SAMPLE).read_bytes(), width=512))
         self.drawn = time.time()
 
 
