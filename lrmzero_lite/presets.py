@@ -57,7 +57,7 @@ LITE = RunConfig(
     views=ViewsConfig(views=12, size=128, rig=4),
     train=replace(
         FAST_TRAIN,
-        stages=(Stage(32, 8000, 16, 2e-3, 200, end=0.5), Stage(64, 6000, 12, 1e-3, 0), Stage(128, 1800, 6, 5e-4, 50)),
+        stages=(Stage(32, 6000, 16, 2e-3, 200, end=0.5), Stage(64, 5000, 12, 1e-3, 0), Stage(128, 1800, 6, 5e-4, 50)),
         # A small network learns two tasks worse than one: most inputs stand like the structured test inputs.
         sampling=SamplingConfig(rig=4, rig_share=0.9),
         perceptual_weight=0.0,  # a VGG-19 pass costs more than the whole step at this size
