@@ -28,12 +28,12 @@ from lrmzero_lite.data import ShardSource, Zeroverse, write_shards
 from lrmzero_lite.data.batches import Source, make_batch
 from lrmzero_lite.files import write_json
 from lrmzero_lite.gaussians import Gaussians
-from lrmzero_lite.model import GSLRM, ModelConfig, load_model, reconstruct
+from lrmzero_lite.model import GSLRM, ModelConfig, load_model, read_about, reconstruct
 from lrmzero_lite.model.config import INPUT_CHANNELS, OUTPUT_CHANNELS
 from lrmzero_lite.presets import LITE, RunConfig
 from lrmzero_lite.provenance import Provenance
 from lrmzero_lite.render import render_splats
-from lrmzero_lite.train import Stage, train, training_loss
+from lrmzero_lite.train import train, training_loss
 from lrmzero_lite.train.loop import predict
 from lrmzero_lite.train.memory import keep_freed_memory
 from lrmzero_lite.train.optimizer import make_optimizer
@@ -47,7 +47,7 @@ WEIGHTS = "lite-64"
 class Counts:
     """How much is measured."""
 
-    batches: tuple[tuple[int, int], ...] = ((32, 16), (64, 12), (128, 4))  # image size, objects
+    batches: tuple[tuple[int, int], ...] = tuple((s.size, s.batch) for s in LITE.train.stages)  # image size, objects
     rounds: int = 15
     objects: int = 16  # in the shards
     steps: int = 25  # of the training runs that are watched from outside
@@ -176,10 +176,10 @@ def shares(rounds: list[dict[str, float]]) -> dict:
 
 
 def probe(what: str, folder: Path, steps: int, width: int | None) -> None:
-    """In a process of its own: train a few steps at 64, or load and reconstruct once. Prints the peak of its memory."""
+    """In a process of its own: train a few steps of the last stage, or reconstruct once. Prints the peak of its memory."""
     if what == "train":
         model = LITE.model if width is None else ModelConfig(width=width, layers=1, heads=1)
-        stages = (Stage(64, steps, LITE.train.at(LITE.train.steps - 1)[0].batch, 1e-4, 1),)
+        stages = (replace(LITE.train.stages[-1], steps=steps, warmup=1),)
         changed = replace(LITE.train, stages=stages, log_every=1, validate_every=10**6, validation_objects=1)
         run: RunConfig = replace(LITE, model=model, train=changed)
         started, row = time.perf_counter(), lambda row: print(json.dumps({"step": row["step"]}), flush=True)
@@ -187,7 +187,7 @@ def probe(what: str, folder: Path, steps: int, width: int | None) -> None:
             train(run, out, ShardSource(folder), progress=False, watch=row)
     else:
         started = time.perf_counter()
-        reconstruct(load_model(WEIGHTS), ShardSource(folder)[0].resized(64)[:4])
+        reconstruct(load_model(WEIGHTS), ShardSource(folder)[0].resized(int(read_about(WEIGHTS)["size"]))[:4])
     status = Path("/proc/self/status").read_text()  # getrusage would begin with the memory of the process that started this one
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
     print(json.dumps({"peak_GB": peak, "seconds": time.perf_counter() - started}))
@@ -255,7 +255,7 @@ def measure(counts: Counts, folder: Path) -> dict:
         results["split"][str(size)] = split(size, objects, sources, counts)
         bar.update()
     for what in ("train", "reconstruct"):
-        results[what] = watched(what, folder / "64", counts)
+        results[what] = watched(what, folder / str(sizes[-1]), counts)
         bar.update()
     bar.close()
     return results | {"demands": demands(results), "load_after": os.getloadavg()}

@@ -1,11 +1,12 @@
 """Make a training run the shipped weights: copy it into the package and the book, and evaluate it.
 
-    python book/publish_run.py lite-64 --run runs/lite                        Zeroverse test objects only
-    python book/publish_run.py lite-64 --run runs/lite --data ../shared/data  and the scanned objects of splits.json
-    python book/publish_run.py lite-64 --data ../shared/data                  evaluate the shipped weights again
+    python book/publish_run.py runs/lite                        its lite-64 and lite-128, on Zeroverse test objects only
+    python book/publish_run.py runs/lite --data ../shared/data  and on the scanned objects of splits.json
+    python book/publish_run.py --data ../shared/data            evaluate all shipped weights
 
-Writes lrmzero_lite/weights/NAME.safetensors, book/results/train/NAME/ and book/results/eval/NAME_SET_PROTOCOL/, then the
-results table of README.md. Run the notebooks afterwards.
+NAME is the run's preset and an image size: a run that went through several sizes gives weights for each that it names with
+--sizes. Writes lrmzero_lite/weights/NAME.safetensors, book/results/train/PRESET/ and book/results/eval/NAME_SET_PROTOCOL/,
+then the results table of README.md. An evaluation that was stopped goes on. Run the notebooks afterwards.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 
 from lrmzero_lite.data import find_objects, read_splits
 from lrmzero_lite.evaluate import evaluate
-from lrmzero_lite.files import atomic_path
-from lrmzero_lite.model import read_about
+from lrmzero_lite.files import atomic_path, read_json
+from lrmzero_lite.model import read_about, shipped
 from lrmzero_lite.model.weights import WEIGHTS
 
 BOOK = Path(__file__).resolve().parent
@@ -31,27 +32,39 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def publish(run: Path, sizes: list[int]) -> list[str]:
+    """Copy the log of a finished run and its weights for these image sizes; returns their names."""
+    preset = read_json(run / "config.json")["run"]["name"]
+    for file in ("metrics.csv", "histograms.npz", "sample.png", "config.json", "provenance.json"):
+        copy(run / file, BOOK / "results" / "train" / preset / file)
+    names = [f"{preset}-{size}" for size in sizes]
+    for name, size in zip(names, sizes, strict=True):
+        copy(run / f"weights-{size}.safetensors", WEIGHTS / f"{name}.safetensors")
+        for old in (BOOK / "results" / "eval").glob(f"{name}_*"):
+            shutil.rmtree(old)
+    return names
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name")
-    parser.add_argument("--run", type=Path, help="folder that `lrmzero train` wrote")
+    parser.add_argument("run", type=Path, nargs="?", help="folder that `lrmzero train` wrote")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="image sizes whose weights are shipped")
     parser.add_argument("--data", type=Path, help="folder with gso/, abo_like/ and splits.json")
     arguments = parser.parse_args()
-    if arguments.run:
-        copy(arguments.run / "weights.safetensors", WEIGHTS / f"{arguments.name}.safetensors")
-        for file in ("metrics.csv", "histograms.npz", "sample.png", "config.json", "provenance.json"):
-            copy(arguments.run / file, BOOK / "results" / "train" / arguments.name / file)
-    size = int(read_about(arguments.name)["size"])
-    results = BOOK / "results" / "eval"
-    evaluate(arguments.name, None, "gso4", size=size, out=results / f"{arguments.name}_zeroverse_gso4", progress=False)
-    if arguments.data:
-        split = read_splits(arguments.data)["eval"]
-        for name, folder, protocol in SETS:
-            objects = find_objects(arguments.data / folder, split[folder])
-            out = results / f"{arguments.name}_{name}_{protocol}"
-            evaluate(arguments.name, objects, protocol, size=size, out=out, progress=False)
+    names = publish(arguments.run, arguments.sizes) if arguments.run else shipped()
+    for name in names:
+        judge(name, arguments.data)
     subprocess.run([sys.executable, BOOK / "headline.py", "--write"], check=True)
     subprocess.run([sys.executable, BOOK / "teaser.py"], check=True)
+
+
+def judge(name: str, data: Path | None) -> None:
+    """Evaluate shipped weights on Zeroverse test objects and, where there is `data`, on the split `eval` of it."""
+    size, results = int(read_about(name)["size"]), BOOK / "results" / "eval"
+    evaluate(name, None, "gso4", size=size, out=results / f"{name}_zeroverse_gso4", progress=False)
+    for set_, folder, protocol in SETS if data else ():
+        objects = find_objects(data / folder, read_splits(data)["eval"][folder])
+        evaluate(name, objects, protocol, size=size, out=results / f"{name}_{set_}_{protocol}", progress=False)
 
 
 if __name__ == "__main__":

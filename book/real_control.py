@@ -130,7 +130,7 @@ class Control:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="shard folders, one per image size of the preset")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="shards, a folder per image size; no larger stages")
     parser.add_argument("--real", type=Path, required=True, help="folder with gso/, abo_like/, ycb/ and splits.json")
     parser.add_argument("--preset", choices=list(PRESETS), default="lite")
     parser.add_argument("--steps", type=int, default=900, help="steps of a run, shared among the preset's stages")
@@ -144,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     given = parser.parse_args(arguments)
     run = preset(given.preset)
-    run = replace(run, train=run.train.scaled(given.steps))
+    largest = max(ShardPlan.read(folder).dataset.views.size for folder in given.data)
+    run = replace(run, train=run.train.up_to(largest).scaled(given.steps))
     control = Control(tuple(given.data), given.real, run, given.runs, given.zeroverse_objects)
     torch.set_num_threads(1)
     if given.one:

@@ -89,6 +89,14 @@ class TrainConfig:
         several = len({stage.size for stage in self.stages}) > 1
         return several and (step == self.steps or self.at(step - 1)[0].size != self.at(step)[0].size)
 
+    def up_to(self, size: int) -> TrainConfig:
+        """The recipe without the stages of larger images. Raises InputError if none is left."""
+        stages = tuple(stage for stage in self.stages if stage.size <= size)
+        if not stages:
+            smallest = min(stage.size for stage in self.stages)
+            raise InputError(f"No stage has images of {size} pixels or less; use {smallest} or more.")
+        return replace(self, stages=stages)
+
     def scaled(self, steps: int | None = None, batch: int | None = None) -> TrainConfig:
         """The same recipe in `steps` steps, or with `batch` objects per step in the first stage; None leaves it as it is.
 

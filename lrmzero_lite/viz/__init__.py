@@ -12,7 +12,7 @@ from .scene3d import cameras_figure, mesh_figure
 from .slider_grid import slider_grid
 from .splat_maps import alpha_map, color_map, depth_map, ellipsoid_map, normal_map, source_map, splat_figure
 from .splats import SplatViewer, save_splat_html, splat_camera, splat_html
-from .training_figures import ablation_figure, health_panel, learning_curves
+from .training_figures import ablation_figure, health_panel, learning_curves, step_time_figure
 from .turntable import save_turntable
 
 __all__ = [
@@ -46,5 +46,6 @@ __all__ = [
     "splat_camera",
     "splat_figure",
     "splat_html",
+    "step_time_figure",
     "use_style",
 ]

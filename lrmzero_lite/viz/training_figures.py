@@ -1,4 +1,4 @@
-"""Figures of training: the health of a run, learning curves of several, and ablations over seeds."""
+"""Figures of training: the health of a run, learning curves of several, ablations over seeds, and where a step's time goes."""
 
 from __future__ import annotations
 
@@ -138,6 +138,48 @@ def ablation_figure(table: Mapping[str, Any], *, baseline: str | None = None):
             tick.set_fontweight("bold" if names[row] == baseline else "normal")
     panels[0, 1].set_yscale("log")
     _plain_log_ticks(panels[0, 1])
+    return figure
+
+
+PARTS = {  # of a step, as benchmarks/bench_training.py names them -> label, colour
+    "data": ("data", PALETTE[5]),
+    "products": ("network: matrix products", PALETTE[0]),
+    "network": ("network: the rest", RIDGE),
+    "raster": ("splatting", PALETTE[1]),
+    "loss": ("loss", PALETTE[4]),
+    "optimizer": ("optimiser", PALETTE[2]),
+}
+
+
+def step_time_figure(bench: Mapping[str, Any]):
+    """A bar per image size: the parts of a training step in milliseconds, widths as shares of the step.
+
+    bench: what `make bench-training` wrote. The network's part is cut into the time its matrix products take alone, on the
+    same threads, and the rest. Returns a matplotlib Figure. Raises InputError if it holds no splits.
+    """
+    import matplotlib.pyplot as plt
+
+    if not bench.get("split"):
+        raise InputError("The benchmark holds no split of a step; run make bench-training.")
+    figure, panel = plt.subplots(figsize=(10, 1.3 + 0.55 * len(bench["split"])))
+    for row, split in enumerate(bench["split"].values()):
+        network = split["ms"]["network"]
+        products = min(split["products_ms"], network)
+        parts = {**split["ms"], "products": products, "network": network - products}
+        left = 0.0
+        for name, (label, color) in PARTS.items():
+            share = 100 * parts[name] / sum(parts.values())
+            panel.barh(row, share, 0.62, left, color=color, edgecolor="white", lw=1.2, label=label if row == 0 else None)
+            if share > 4:
+                ink = INK if color == RIDGE else "white"
+                panel.text(left + share / 2, row, f"{parts[name]:.0f}", ha="center", va="center", color=ink, fontsize=8.5)
+            left += share
+    rows = [f"{size} px, {split['objects']} objects: {split['step_ms']:.0f} ms" for size, split in bench["split"].items()]
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5), xlabel="% of a step (numbers in milliseconds)")
+    panel.grid(axis="y", visible=False)
+    panel.tick_params(axis="y", left=False)
+    figure.legend(loc="outside upper center", ncols=len(PARTS), fontsize=8.5)
     return figure
 
 

@@ -15,7 +15,7 @@ from lrmzero_lite import InputError, look_at
 from lrmzero_lite.cameras import Cameras
 from lrmzero_lite.data import Zeroverse
 from lrmzero_lite.model import GSLRM
-from lrmzero_lite.presets import SMOKE
+from lrmzero_lite.presets import LITE, SMOKE
 from lrmzero_lite.train import Stage, parallel, perceptual, train
 from lrmzero_lite.train.checkpoint import NAME
 from lrmzero_lite.train.monitor import read_log
@@ -253,3 +253,9 @@ def test_other_steps_and_batches_keep_the_shape_of_a_recipe():
     for wrong in ({"steps": 2}, {"batch": 0}):
         with pytest.raises(InputError, match="are too few"):
             CONFIG.scaled(**wrong)
+
+
+def test_a_recipe_without_its_large_images():
+    assert [s.size for s in LITE.train.up_to(64).stages] == [32, 64] and LITE.train.up_to(128) == LITE.train
+    with pytest.raises(InputError, match="images of 31 pixels or less; use 32"):
+        LITE.train.up_to(31)

@@ -7,7 +7,7 @@ from lrmzero_lite import InputError
 from lrmzero_lite.files import write_json
 from lrmzero_lite.train.bands import compute_bands
 from lrmzero_lite.train.monitor import EDGES, Monitor
-from lrmzero_lite.viz.training_figures import ablation_figure, health_panel, learning_curves
+from lrmzero_lite.viz.training_figures import PARTS, ablation_figure, health_panel, learning_curves, step_time_figure
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +149,16 @@ def test_ablation_figure_leaves_out_rows_without_a_validation_and_refuses_bad_ta
         ablation_figure(table, baseline="none")
     with pytest.raises(InputError, match="no column 'seed'"):
         ablation_figure({name: values for name, values in table.items() if name != "seed"})
+
+
+def test_step_time_figure_cuts_a_step_into_its_parts():
+    ms = {"data": 10.0, "network": 60.0, "raster": 20.0, "loss": 4.0, "optimizer": 6.0}
+    bench = {"split": {"64": {"ms": ms, "step_ms": 100.0, "products_ms": 40.0, "objects": 12}}}
+    panel = step_time_figure(bench).axes[0]
+    widths = dict(zip(PARTS, (bar.get_width() for bar in panel.patches), strict=True))
+    assert widths == pytest.approx({"data": 10, "products": 40, "network": 20, "raster": 20, "loss": 4, "optimizer": 6})
+    assert [text.get_text() for text in panel.texts] == ["10", "40", "20", "20", "6"]  # a part too narrow has no number
+    bench["split"]["64"]["products_ms"] = 70.0  # measured in other rounds: never longer than the network
+    assert [bar.get_width() for bar in step_time_figure(bench).axes[0].patches][1:3] == pytest.approx([60, 0])
+    with pytest.raises(InputError, match="make bench-training"):
+        step_time_figure({"split": {}})
