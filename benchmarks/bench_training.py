@@ -36,6 +36,7 @@ from lrmzero_lite.render import render_splats
 from lrmzero_lite.train import train, training_loss
 from lrmzero_lite.train.loop import predict
 from lrmzero_lite.train.memory import keep_freed_memory
+from lrmzero_lite.train.muon import Muon
 from lrmzero_lite.train.optimizer import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +128,8 @@ def split(size: int, objects: int, sources: dict[str, Source], counts: Counts) -
     model, config = network_of(counts), LITE.train
     optimizer, tokens = make_optimizer(model.train(), config), config.sampling.inputs * (size // model.config.patch) ** 2
     products, rounds = Products(model.config, objects, tokens), []
+    matrices = [weight for name, weight in model.named_parameters() if name.startswith("blocks.") and weight.ndim == 2]
+    muon, library = Muon(matrices, lr=0.0, weight_decay=0.0), torch.optim.Muon(matrices, lr=0.0)
     options = {"seed": 0, "batch": objects, "size": size, "sampling": config.sampling}
     for step in range(counts.rounds + 2):
         row = {}
@@ -142,6 +145,8 @@ def split(size: int, objects: int, sources: dict[str, Source], counts: Counts) -
         row["raster_backward"], _ = timed(lambda: torch.autograd.backward((image, alpha), (v_image, v_alpha)))  # noqa: B023
         row["backward"], _ = timed(lambda: backward(gaussians, leaves))  # noqa: B023
         row["product_backward"], _ = timed(products.backward)
+        row["muon"], _ = timed(muon.step)
+        row["library_muon"], _ = timed(library.step)
         row["optimizer"], _ = timed(lambda: update(model, optimizer, config.clip_norm))
         rounds.append(row)
     return shares(rounds[2:]) | {"objects": objects, "tokens": tokens, "threads": torch.get_num_threads()}
@@ -170,6 +175,8 @@ def shares(rounds: list[dict[str, float]]) -> dict:
         "network_forward_ms": float(np.median(column["forward"])) * 1e3,
         "products_ms": float(np.median(products)) * 1e3, "on_the_fly_ms": float(np.median(column["on_the_fly"])) * 1e3,
         "network_over_products": float(np.median(network / products)),
+        "muon_ms": float(np.median(column["muon"])) * 1e3,
+        "library_muon_over_ours": float(np.median(column["library_muon"] / column["muon"])),
         "raster_and_data": float(np.median((parts["raster"] + parts["data"]) / step)),
         "share": {name: float(np.median(values / step)) for name, values in parts.items()},
     }  # fmt: skip

@@ -40,10 +40,11 @@ def test_the_products_are_exactly_the_networks():
 
 def test_shares_of_known_rounds():
     row = dict(shards=1, on_the_fly=50, forward=2, backward=4, product_forward=1, product_backward=2, loss=3, loss_backward=3)
-    row |= dict(raster=1, raster_backward=2, optimizer=1)
+    row |= dict(raster=1, raster_backward=2, optimizer=1, muon=2, library_muon=5)
     found = shares([{name: value / 1000 for name, value in row.items()}] * 3)
     assert found["ms"] == pytest.approx({"data": 1, "network": 6, "raster": 3, "loss": 3, "optimizer": 1})
     assert found["step_ms"] == pytest.approx(14) and found["network_over_products"] == pytest.approx(2)
+    assert found["library_muon_over_ours"] == 2.5 and found["muon_ms"] == 2
     assert found["raster_and_data"] == pytest.approx(4 / 14) and sum(found["share"].values()) == pytest.approx(1)
 
 

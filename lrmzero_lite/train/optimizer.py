@@ -1,4 +1,4 @@
-"""The learning rate and the optimiser (GS-LRM App. A.3), and Muon for the matrices of the blocks (Jordan et al. 2024)."""
+"""The learning rate (GS-LRM App. A.3), and which optimiser moves which weights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import InputError
 from .config import TrainConfig
+from .muon import Muon
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -31,10 +31,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     adamw = torch.optim.AdamW(groups, lr=0.0, betas=config.betas, fused=True)
     if config.optimizer == "adamw":
         return adamw
-    if not hasattr(torch.optim, "Muon"):
-        raise InputError(f'optimizer = "muon" needs torch 2.9 or newer, not {torch.__version__}; upgrade it or use "adamw".')
-    options = {"weight_decay": config.weight_decay, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
-    return Together(torch.optim.Muon(hidden, lr=0.0, **options), adamw)
+    return Together(Muon(hidden, lr=0.0, weight_decay=config.weight_decay), adamw)
 
 
 class Together:

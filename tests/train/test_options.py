@@ -17,6 +17,7 @@ from lrmzero_lite.model import GSLRM, ModelConfig, read_about
 from lrmzero_lite.presets import SMOKE
 from lrmzero_lite.render import render_splats
 from lrmzero_lite.train import Stage, TrainConfig, train
+from lrmzero_lite.train.muon import Muon
 from lrmzero_lite.train.optimizer import learning_rate, make_optimizer
 
 TINY = ModelConfig(width=32, layers=2, heads=2, patch=4)
@@ -59,8 +60,6 @@ def test_weights_are_kept_at_the_end_of_every_size(tmp_path, source):
 
 # ---- Muon -----------------------------------------------------------------------------------------------------------
 
-needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="Muon came with torch 2.9")
-
 
 @pytest.fixture
 def muon():
@@ -83,7 +82,6 @@ def set_rate(optimizer, rate):
         group["lr"] = rate
 
 
-@needs_muon
 def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest(muon):
     model = network()
     optimizer = make_optimizer(model, muon)
@@ -95,7 +93,6 @@ def test_muon_takes_the_matrices_of_the_blocks_and_adamw_the_rest(muon):
     assert all(decay == (0.0 if "norm" in name else 0.1) for name, decay in decays.items())
 
 
-@needs_muon
 def test_a_muon_step_is_the_nearest_orthogonal_matrix_of_the_gradient(muon):
     """Its first step: U V^T of the gradient's singular value decomposition, sized as AdamW's steps are (0.2 per entry)."""
     model = network()
@@ -119,7 +116,6 @@ def test_a_muon_step_is_the_nearest_orthogonal_matrix_of_the_gradient(muon):
             torch.testing.assert_close(moved, 0.01 * (sign + decay), rtol=1e-4, atol=1e-6)
 
 
-@needs_muon
 def test_muon_goes_on_from_a_saved_state(muon):
     straight, stopped = network(), network()
     first, second = make_optimizer(straight, muon), make_optimizer(stopped, muon)
@@ -143,10 +139,32 @@ def test_muon_goes_on_from_a_saved_state(muon):
         assert torch.equal(a, b)
 
 
-def test_an_old_torch_without_muon_is_named(monkeypatch, muon):
-    monkeypatch.delattr(torch.optim, "Muon", raising=False)
-    with pytest.raises(InputError, match="torch 2.9 or newer"):
-        make_optimizer(network(), muon)
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
+def test_muon_is_the_librarys_all_matrices_at_once(monkeypatch):
+    """Over steps with decay and momentum, wide, tall and square matrices: the same weights but for the order of sums in
+    bfloat16, which is gone where the iteration runs in float64."""
+    torch.manual_seed(3)
+    given = [torch.randn(shape) for shape in ((24, 8), (8, 24), (8, 24), (16, 16), (8, 8))]
+
+    def after(make):
+        matrices = [torch.nn.Parameter(matrix.clone()) for matrix in given]
+        optimizer, generator = make(matrices), torch.Generator().manual_seed(4)
+        for _ in range(5):
+            for matrix in matrices:
+                matrix.grad = torch.randn(matrix.shape, generator=generator)
+            optimizer.step()
+        return matrices
+
+    ours = after(lambda matrices: Muon(matrices, lr=0.03, weight_decay=0.1))
+    options = {"lr": 0.03, "weight_decay": 0.1, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
+    library = after(lambda matrices: torch.optim.Muon(matrices, **options))
+    for mine, theirs, before in zip(ours, library, given, strict=True):
+        assert (mine - theirs).norm() < 0.02 * (theirs - before).norm()
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.double)
+    ours = after(lambda matrices: Muon(matrices, lr=0.03, weight_decay=0.1))
+    library = after(lambda matrices: torch.optim.Muon(matrices, **options))
+    for mine, theirs in zip(ours, library, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
 # ---- sources and view angles ----------------------------------------------------------------------------------------
@@ -272,8 +290,7 @@ def test_every_option_trains(tmp_path):
 
     model = replace(TINY, qk_norm=True, camera_depth=1.8, pixel_scale=True, color_residual=True, camera_attention=True)
     stages = (Stage(8, 2, 2, 1e-3, 1, point_only=True), Stage(8, 3, 2, 1e-3, 1, view_angle=30.0))
-    optimizer = "muon" if hasattr(torch.optim, "Muon") else "adamw"
-    config = replace(SMOKE.train, stages=stages, optimizer=optimizer, validation_size=8, precision="bf16")
+    config = replace(SMOKE.train, stages=stages, optimizer="muon", validation_size=8, precision="bf16")
     rows = []
     source = Zeroverse(SMOKE.zeroverse, SMOKE.views, range(4))
     path = train(replace(SMOKE, model=model, train=config), tmp_path, source, progress=False, watch=rows.append)
