@@ -102,7 +102,7 @@ def preset(name: str) -> RunConfig:
 def recipe(run: RunConfig) -> dict[str, str]:
     """The choices of a run as rows of a table: stages side by side, then network, views, losses, optimiser and guards."""
     config, parameters = run.train, f"{run.model.parameter_count() / 1e6:.1f} M"
-    of_stages = ("size", "steps", "batch", "lr", "warmup")
+    of_stages = ("size", "steps", "batch", "lr", "warmup", "end")
     rows = {f"stages: {name}": " then ".join(f"{getattr(s, name):,}" for s in config.stages) for name in of_stages}
     rows |= {"objects seen": f"{sum(s.steps * s.batch for s in config.stages):,}", "distinct objects": f"{run.objects:,}"}
     rows |= {"parameters": parameters} | {f"model: {name}": str(value) for name, value in vars(run.model).items()}

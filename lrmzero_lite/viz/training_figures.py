@@ -63,7 +63,7 @@ def learning_curves(
     plateau: float | None = None,
     smooth: int = 9,
 ):
-    """PSNR and point error of several runs: training as a running mean, held-out objects as points.
+    """PSNR and point error of runs: training as a running mean, held-out objects as points; of a single one also its stages.
 
     logs: label -> a table with the columns of metrics.csv (a DataFrame, or what `read_log` gives). plateau: PSNR (dB) of the
     mean of the input views, drawn as a line. smooth: rows of the running mean. Returns a matplotlib Figure.
@@ -84,6 +84,8 @@ def learning_curves(
             panel.plot(place, _running(values, smooth, np.nanmean), color=color, lw=1.2, alpha=0.65)
             kept = np.isfinite(checks)
             panel.plot(place[kept], checks[kept], "o", color=color, ms=4, mec="white", mew=0.5, label=name)
+    if len(logs) == 1:
+        _mark_stages(panels, place, _column(log, "size", name), _column(log, "step", name))
     if plateau is not None:
         panels[0].axhline(plateau, color=INK, lw=1, ls=(0, (4, 3)))
         panels[0].annotate(f"mean of the inputs, {plateau:.1f} dB", (1, plateau), xycoords=("axes fraction", "data"),
@@ -247,6 +249,16 @@ def _mean_and_range(panel, runs: list[tuple[np.ndarray, np.ndarray]], style: dic
     curves = np.stack([np.interp(grid, *run) for run in runs])
     panel.fill_between(grid, curves.min(axis=0), curves.max(axis=0), color=style["color"], alpha=0.13, lw=0)
     panel.plot(grid, curves.mean(axis=0), **style, lw=1.6)
+
+
+def _mark_stages(panels, place: np.ndarray, sizes: np.ndarray, steps: np.ndarray) -> None:
+    """A dotted line where a run goes on with larger images, labelled with their size and the steps before."""
+    for row in np.flatnonzero(np.diff(sizes)):
+        for panel in panels:
+            panel.axvline(place[row], color=QUIET, lw=0.9, ls=":")
+        style = {"textcoords": "offset points", "va": "bottom", "fontsize": 8, "color": QUIET}
+        text, corner = f"{sizes[row + 1]:.0f} px from\nstep {steps[row]:,.0f}", (place[row], 0.02)
+        panels[0].annotate(text, corner, xycoords=("data", "axes fraction"), xytext=(4, 0), **style)
 
 
 def _running(values: np.ndarray, rows: int, what) -> np.ndarray:

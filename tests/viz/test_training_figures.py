@@ -94,7 +94,10 @@ def test_learning_curves_scale_the_axis_and_mark_the_plateau():
     assert curve.get_xydata()[[0, -1]] == pytest.approx(np.array([[0.1, 15.0], [2.0, 15.0]]))
     assert points.get_xydata().tolist() == [[1.0, 16.0], [2.0, 16.0]] and points.get_label() == "ours"
     assert [line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == "--"] == [14.5]
-    assert learning_curves({"ours": log}, "step").axes[0].lines[0].get_xdata()[-1] == 20
+    log["size"] = np.where(step <= 12, 32, 64)
+    alone = learning_curves({"ours": log}, "step").axes[0]
+    assert alone.lines[0].get_xdata()[-1] == 20
+    assert [text.get_text() for text in alone.texts] == ["64 px from\nstep 12"] and alone.texts[0].xy[0] == 12
     with pytest.raises(InputError, match="'hours' is unknown"):
         learning_curves({"ours": log}, "hours")
     with pytest.raises(InputError, match="ours has no column 'objects'"):
