@@ -13,7 +13,7 @@ from lrmzero_lite.train.health import QUANTITIES, check, diagnosis, main, verdic
 from lrmzero_lite.train.monitor import COLUMNS, METRICS
 
 STEPS, EVERY = 10_000, 50
-LITE_LOG = Path(__file__).resolve().parents[2] / "book" / "results" / "train" / "lite-64"
+LITE_LOG = Path(__file__).resolve().parents[2] / "book" / "results" / "train" / "lite"
 
 
 def healthy(share, rng):
