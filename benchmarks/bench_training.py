@@ -250,15 +250,15 @@ def measure(counts: Counts, folder: Path) -> dict:
     """Everything but the provenance."""
     keep_freed_memory()
     results: dict = {"load_before": os.getloadavg(), "cores": len(os.sched_getaffinity(0)), "split": {}}
-    sizes = sorted({64, *(size for size, _ in counts.batches)} - {32})  # a stage at 32 reads the views of 64
+    sizes = sorted(size for size, _ in counts.batches)
     bar = tqdm(total=len(sizes) + len(counts.batches) + 2, unit="part", disable=None)
     for size in sizes:
         views = replace(LITE.views, size=size)
         write_shards(range(counts.objects), folder / str(size), LITE.zeroverse, views, progress=False)
         bar.update()
     for size, objects in counts.batches:
-        views = replace(LITE.views, size=max(size, 64))
-        sources = {"on_the_fly": Zeroverse(LITE.zeroverse, views), "shards": ShardSource(folder / str(views.size))}
+        views = replace(LITE.views, size=size)
+        sources = {"on_the_fly": Zeroverse(LITE.zeroverse, views), "shards": ShardSource(folder / str(size))}
         results["split"][str(size)] = split(size, objects, sources, counts)
         bar.update()
     for what in ("train", "reconstruct"):

@@ -6,7 +6,8 @@
 
 NAME is the run's preset and an image size: a run that went through several sizes gives weights for each that it names with
 --sizes. Writes lrmzero_lite/weights/NAME.safetensors, book/results/train/PRESET/ and book/results/eval/NAME_SET_PROTOCOL/,
-then the results table of README.md. An evaluation that was stopped goes on. Run the notebooks afterwards.
+then the results table of README.md. An evaluation that was stopped goes on. Run book/evaluate_fits.py and the
+notebooks afterwards.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ def copy(source: Path, target: Path) -> None:
 
 def publish(run: Path, sizes: list[int]) -> list[str]:
     """Copy the log of a finished run and its weights for these image sizes; returns their names."""
+    log = ("metrics.csv", "histograms.npz", "sample.png", "config.json", "provenance.json")
+    missing = [name for name in (*log, *(f"weights-{size}.safetensors" for size in sizes)) if not (run / name).exists()]
+    if missing:
+        sys.exit(f"{run} lacks {', '.join(missing)}; finish the run, or name other --sizes.")
     preset = read_json(run / "config.json")["run"]["name"]
-    for file in ("metrics.csv", "histograms.npz", "sample.png", "config.json", "provenance.json"):
+    for file in log:
         copy(run / file, BOOK / "results" / "train" / preset / file)
     names = [f"{preset}-{size}" for size in sizes]
     for name, size in zip(names, sizes, strict=True):
         copy(run / f"weights-{size}.safetensors", WEIGHTS / f"{name}.safetensors")
-        for old in (BOOK / "results" / "eval").glob(f"{name}_*"):
+        for old in (BOOK / "results").glob(f"*/{name}_*"):  # evaluations and fits of the weights before
             shutil.rmtree(old)
     return names
 

@@ -49,7 +49,6 @@ OUT = Path(__file__).resolve().parent / "results" / "real_control"
 ARMS = ("zeroverse", "real", "joint")  # the others are compared with the first
 TRAINED_ON, JUDGED_ON = "real_train", "eval"
 PROTOCOL = "gso4"
-JUDGED = "judged"  # folder of a run's evaluation
 PROBE = 8  # steps of every stage that are timed before anything starts; the second half of them counts
 
 
@@ -77,6 +76,11 @@ class Control:
         synthetic = [replace(synthesize(seed), name=f"zeroverse_{seed}") for seed in ZEROVERSE_SEEDS[: self.zeroverse_objects]]
         return split_objects(self.real, JUDGED_ON) + synthetic
 
+    @cached_property
+    def judged(self) -> str:
+        """The folder of an evaluation within a run's, named after what is judged."""
+        return f"judged-{config_hash({'protocol': PROTOCOL, 'objects': [item.name for item in self.test_objects]})}"
+
     def sources(self, arm: str) -> list[Source]:
         """The training data of an arm, a source per image size."""
         made = []
@@ -99,7 +103,7 @@ class Control:
         """Train and judge one run, from wherever it was stopped."""
         folder = self.folder(arm, seed)
         weights = train(self.seeded(seed), folder, self.sources(arm), progress=False)
-        self.judge(weights, self.test_objects, folder / JUDGED, name=arm, baselines=baselines)
+        self.judge(weights, self.test_objects, folder / self.judged, name=arm, baselines=baselines)
 
     def judge(self, weights: Path, objects: list[Any], out: Path, *, name: str, baselines: bool) -> None:
         size = self.run.train.stages[-1].size
@@ -124,7 +128,7 @@ class Control:
             taken = np.diff(clock, prepend=np.nan).reshape(len(stages), PROBE)[:, PROBE // 2 :]
             training = sum(stage.steps * np.median(steps) for stage, steps in zip(stages, taken, strict=True))
             started, two = time.process_time(), [self.test_objects[0], self.test_objects[-1]]
-            self.judge(weights, two, Path(folder) / JUDGED, name=arm, baselines=False)
+            self.judge(weights, two, Path(folder) / self.judged, name=arm, baselines=False)
         return training + (time.process_time() - started) * len(self.test_objects) / len(two)
 
 
@@ -153,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         control.finish(*key, baselines=key == (given.arms[0], given.seeds[0]))  # they are the same for every run
         return
     plan = {(arm, seed): control.folder(arm, seed) for seed in given.seeds for arm in given.arms}
-    left = [key for key, folder in plan.items() if not (folder / JUDGED / SUMMARY_FILE).exists()]
+    left = [key for key, folder in plan.items() if not (folder / control.judged / SUMMARY_FILE).exists()]
     if left:
         announce(control, left, len(plan), given.processes)
         finish_all(left, arguments, given.processes)
@@ -190,7 +194,7 @@ def process(arguments: list[str]) -> int:
 
 def gather(control: Control, plan: dict[tuple[str, int], Path], out: Path, arguments: list[str]) -> None:
     """results.csv and results.json from the folders of the runs."""
-    rows = [row for (arm, seed), folder in plan.items() for row in object_rows(folder, arm, seed)]
+    rows = [row for (arm, seed), folder in plan.items() for row in object_rows(folder / control.judged, arm, seed)]
     rows.sort(key=lambda row: row["seed"] == "")
     with atomic_path(out / "results.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -215,10 +219,10 @@ def gather(control: Control, plan: dict[tuple[str, int], Path], out: Path, argum
     print(out / "results.csv")
 
 
-def object_rows(folder: Path, arm: str, seed: int) -> list[dict[str, Any]]:
-    """A row per test object of a run, and per baseline that was judged beside it."""
+def object_rows(judged: Path, arm: str, seed: int) -> list[dict[str, Any]]:
+    """A row per test object of an evaluation, and per baseline that was judged beside it."""
     views: dict[tuple[str, str, str], list] = {}
-    for row in Results.load(folder / JUDGED).rows:
+    for row in Results.load(judged).rows:
         views.setdefault((row.method, row.set, row.object), []).append(row)
     rows = []
     for (method, name, object_), seen in views.items():

@@ -102,7 +102,7 @@ def test_the_cost_comes_before_the_first_run(first):
 
 def test_a_row_is_the_mean_over_the_views_of_its_object(first):
     folder = next((first[0] / "runs").glob("real-3-*"))
-    views = [row.psnr for row in Results.load(folder / "judged").rows if row.object == "vase"]
+    views = [row.psnr for row in Results.load(next(folder.glob("judged-*"))).rows if row.object == "vase"]
     row = next(r for r in table(first[0]) if (r["arm"], r["object"]) == ("real", "vase"))
     assert len(views) == 10 and float(row["psnr"]) == pytest.approx(np.mean(views), abs=1e-5)
     about = json.loads((first[0] / "out" / "results.json").read_text())
@@ -125,7 +125,7 @@ def test_a_second_start_repeats_nothing_but_what_is_missing(first, data):
     """As a reader starts it, with a process of its own for the run."""
     folder, before = first[0], table(first[0])
     weights = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/weights.safetensors")}
-    (next((folder / "runs").glob("joint-3-*")) / "judged" / "summary.json").unlink()
+    next((folder / "runs").glob("joint-3-*/judged-*/summary.json")).unlink()
     command = [sys.executable, str(SCRIPT), *arguments(data, folder)]
     done = subprocess.run(command, env=os.environ | NOWHERE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -167,6 +167,8 @@ def test_other_settings_are_other_runs(script, data):
     longer = script.Control((data / "shards",), data / "real", replace(SMOKE, train=SMOKE.train.scaled(80)), data / "runs", 0)
     folders = [control.folder("real", 0), control.folder("real", 1), control.folder("joint", 0), longer.folder("real", 0)]
     assert len(set(folders)) == 4 and control.folder("real", 0) == folders[0]
+    fewer = script.Control((data / "shards",), data / "real", SMOKE, data / "runs", 1)
+    assert fewer.judged != control.judged and fewer.folder("real", 0) == folders[0]
 
 
 def test_differences_are_paired_over_objects_and_seeds(script):

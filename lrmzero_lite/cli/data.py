@@ -25,7 +25,8 @@ def verify(folder: Positional[Path], resynthesize: int = 0, draw: int = 0) -> No
     for problem in found.problems:
         print(problem, file=sys.stderr)
     if found.problems:
-        raise InputError(f"{folder}: {len(found.problems)} problems, {found.objects:,} objects are good.")
+        count = len(found.problems)
+        raise InputError(f"{folder}: {count} problem{'s' if count > 1 else ''}, {found.objects:,} objects are good.")
     again = f", {found.remade} made again byte for byte" if found.remade else ""
     print(f"{found.objects:,} objects in {found.shards:,} shards ({found.bytes / 1e9:.2f} GB) are whole{again}")
 

@@ -26,6 +26,8 @@ def train(
     objects: Path | None = None,
     steps: int | None = None,
     batch: int | None = None,
+    lr_factor: float = 1.0,
+    qk_norm: bool = False,
     minutes: float | None = None,
     device: Device = "auto",
     parallel: Literal["ddp", "fsdp"] | None = None,
@@ -36,9 +38,9 @@ def train(
 ) -> None:
     """Train GS-LRM on Zeroverse. The same command goes on from the checkpoint in --out, whatever ended it.
 
-    Writes weights.safetensors, metrics.csv, TensorBoard, and config.json, which names every option that differs from the
-    preset. Ctrl-C and SIGTERM finish the step and save it. Several GPUs: torchrun --nproc-per-node 8 -m lrmzero_lite.cli
-    train ...; several machines: book/cluster/train.sbatch.
+    Writes weights.safetensors, metrics.csv, TensorBoard, and config.json, which names the data and every option that differs
+    from the preset. Ctrl-C and SIGTERM finish the step and save it. Several GPUs: torchrun --nproc-per-node 8 -m
+    lrmzero_lite.cli train ...; several machines: book/cluster/train.sbatch.
 
     Args:
         out: Folder for weights, checkpoints and logs. Several machines must share it.
@@ -49,6 +51,8 @@ def train(
             real_train is taken.
         steps: Train so many steps in all; the preset's stages and warm-ups keep their shares.
         batch: Objects per step in the first stage, over all processes; later stages keep their ratio, rates stay.
+        lr_factor: Multiply every stage's learning rate by this; less than 1 steadies a run.
+        qk_norm: Normalise queries and keys, which steadies attention (not in the paper).
         minutes: Stop after so many minutes, with a checkpoint and weights.
         device: Where to train; cuda takes one GPU per process.
         parallel: How several processes share the network: whole on each (ddp) or in pieces (fsdp). By default the preset's.
@@ -63,8 +67,9 @@ def train(
     from ..train.interruption import Interrupted
 
     run = preset_of(preset)
-    plan = replace(run.train.scaled(steps, batch), seed=seed, parallel=parallel or run.train.parallel)
-    run = replace(run, train=replace(plan, compile=compile or plan.compile))
+    plan = replace(run.train.scaled(steps, batch, lr_factor), seed=seed, parallel=parallel or run.train.parallel)
+    model = replace(run.model, qk_norm=qk_norm or run.model.qk_norm)
+    run = replace(run, model=model, train=replace(plan, compile=compile or plan.compile))
     if objects and data:
         raise InputError("--data and --objects name two sources; give one of them.")
     if objects:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ class Source(Protocol):
 
     size: int  # of the images, pixels
     has_depth: bool
+    rig: int  # so many first views of every object form a rig (ViewsConfig.rig)
     reuse: int  # so many successive objects share a geometry
+    identity: dict[str, Any]  # what decides the views of every object, as plain values
 
     def __len__(self) -> int: ...
     def select(self, index: int, choose: Callable[[Cameras], Sequence[int]]) -> PosedViews: ...
@@ -28,7 +30,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How views are drawn from an object (GS-LRM §4.2, LRM-Zero §5.2)."""
+    """How views are drawn from an object (GS-LRM §4.2, LRM-Zero §5.2).
+
+    Raises InputError for counts under 1, more inputs than the pool holds, and a rig that is not as many views as inputs.
+    """
 
     inputs: int = 4
     targets: int = 4
@@ -36,6 +41,12 @@ class SamplingConfig:
     view_angle: float = 60.0  # the others lie within this angle of some input (degrees between normalised directions)
     rig: int = 0  # how many of an object's first views form a rig (ViewsConfig.rig)
     rig_share: float = 0.0  # share of objects whose inputs are that rig instead of random views (not in the paper)
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.targets) < 1 or self.pool < self.inputs:
+            raise InputError(f"{self} needs inputs and targets of 1 or more, and a pool that holds the inputs.")
+        if self.rig_share and self.rig != self.inputs:
+            raise InputError(f"A rig of {self.rig} views cannot stand for {self.inputs} inputs; make them equal, or rig_share 0.")
 
 
 def draw_views(cameras: Cameras, config: SamplingConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

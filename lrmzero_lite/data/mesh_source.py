@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..mesh import OBJECT_SIZE
+from ..provenance import plain_config
 from ..render.lights import prepare_light
 from ..render.mesh import Scene, prepare_scene, render_views
 from ..render.tone_map import encode
@@ -55,7 +56,9 @@ class MeshSource:
         if variants < 1 or seed < 0:
             raise InputError(f"variants = {variants} and seed = {seed} must be at least 1 and 0.")
         self.views, self.variants, self.seed = views, variants, seed
-        self.size, self.has_depth = views.size, views.depth
+        self.size, self.has_depth, self.rig = views.size, views.depth, views.rig
+        named = [f"{path.parent.name}/{path.name}" for path in self.paths]
+        self.identity = {"objects": named, "views": plain_config(views), "variants": variants, "seed": seed}
 
     def __len__(self) -> int:
         return len(self.paths) * self.variants
@@ -81,8 +84,8 @@ class MeshSource:
 class Mixture:
     """Several sources in equal shares: of n sources, one geometry in n is of each; the shorter ones begin again.
 
-    Raises InputError without sources, for sources of different sizes, and for ones that reuse geometries differently often
-    (once is compatible with every number).
+    Raises InputError without sources, for sources of different sizes or rigs, and for ones that reuse geometries differently
+    often (once is compatible with every number).
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -95,7 +98,10 @@ class Mixture:
             times = " and ".join(map(str, sorted(reuses)))
             raise InputError(f"The sources use a geometry {times} times; mix those that use it equally often.")
         self.size, self.reuse = sizes.pop(), max(reuses, default=1)
-        self.has_depth = all(source.has_depth for source in self.sources)
+        if len(rigs := {source.rig for source in self.sources}) > 1:
+            raise InputError(f"The sources' rigs are of {' and '.join(map(str, sorted(rigs)))} views; mix those of one kind.")
+        self.has_depth, self.rig = all(source.has_depth for source in self.sources), rigs.pop()
+        self.identity = {"mixture": [source.identity for source in self.sources]}
 
     def __len__(self) -> int:
         return len(self.sources) * self.reuse * max(-(-len(source) // self.reuse) for source in self.sources)

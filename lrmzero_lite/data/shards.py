@@ -31,7 +31,8 @@ class ShardSource:
             raise InputError(f"{self.folder} is unfinished: it has no {MANIFEST}; run the same `lrmzero synthesize` again.")
         manifest = read_json(self.folder / MANIFEST)
         self.size, self.reuse = manifest["views"]["size"], manifest.get("reuse", 1)
-        self.has_depth = manifest["views"].get("depth", True)
+        self.has_depth, self.rig = manifest["views"].get("depth", True), manifest["views"].get("rig", 0)
+        self.identity = {name: manifest.get(name) for name in ("zeroverse", "views", "seeds", "reuse")}
         self._paths = [self.folder / shard["file"] for shard in manifest["shards"]]
         for path, shard in zip(self._paths, manifest["shards"], strict=True):
             size = path.stat().st_size if path.exists() else 0

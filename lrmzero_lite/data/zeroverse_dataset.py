@@ -52,6 +52,17 @@ class Zeroverse(Dataset):
     def has_depth(self) -> bool:
         return self.views.depth
 
+    @property
+    def rig(self) -> int:
+        """How many first views of every object form a rig."""
+        return self.views.rig
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the bytes, as plain values; shards of the same objects have the same."""
+        seeds = [self.seeds.start, self.seeds.stop, self.seeds.step]
+        return {"zeroverse": plain_config(self.config), "views": plain_config(self.views), "seeds": seeds, "reuse": self.reuse}
+
     def __len__(self) -> int:
         return len(self.seeds) * self.reuse
 

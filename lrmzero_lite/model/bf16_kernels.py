@@ -168,8 +168,11 @@ def softmax(first, last, scores, factor):
     for row in range(first, last):
         line = scores[row]
         largest = load_bf16(line, 0)
+        check = largest
         for c in range(LANES, width, LANES):
-            largest = maximum(largest, load_bf16(line, c))
+            score = load_bf16(line, c)
+            largest = maximum(largest, score)
+            check = check + score
         store(terms, 0, largest)
         top = terms[0]
         for c in range(1, LANES):
@@ -180,6 +183,8 @@ def softmax(first, last, scores, factor):
             store(terms, c, value)
             summed = summed + value
         weight = ONE / total(summed)
+        if not math.isfinite(total(check)):
+            weight = np.float32(np.nan)  # _exp gives a number for NaN; whoever feeds NaN must get NaN
         for c in range(0, width, LANES):
             store_bf16(line, c, load(terms, c) * weight)
 
@@ -257,7 +262,7 @@ def patches_of_rays(first, last, images, origins, matrices, patch, directions, t
 
 @njit(**OPTIONS)
 def turn(first, last, x, out, rows, cos, sin):
-    """out = x turned as `RelativePoses._apply` does; both [B, T, h, d] bfloat16 with contiguous rows, d a multiple of 64.
+    """out = x turned as `RelativePoses.turned` does; both [B, T, h, d] bfloat16 with contiguous rows, d a multiple of 64.
 
     rows [B V, 4, 16] are the rows of the views' 4 x 4 matrices, four times each; cos and sin [n, d / 2] with the sign of the
     turn. Works on the tokens `first` to `last` of B T.

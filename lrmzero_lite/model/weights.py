@@ -42,9 +42,13 @@ def save_model(model: GSLRM, path: str | Path, **about: object) -> None:
 
 
 def read_about(name: str) -> dict:
-    """What was recorded beside the weights: training size, views, provenance."""
-    with safe_open(weights_path(name), "pt") as file:
-        return json.loads(file.metadata()["about"])
+    """What was recorded beside the weights: training size, views, provenance. Raises InputError as `load_model` does."""
+    path = weights_path(name)
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})["about"])
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise InputError(_unusable(path, error)) from error
 
 
 def load_model(name: str, device: str = "cpu") -> GSLRM:
@@ -58,6 +62,10 @@ def load_model(name: str, device: str = "cpu") -> GSLRM:
             model = GSLRM(config)
         model.load_state_dict(state, assign=True)
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} holds no usable GS-LRM weights ({reason}); copy or download it again.") from error
+        raise InputError(_unusable(path, error)) from error
     return model.to(device).eval()
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return f"{path} holds no usable GS-LRM weights ({reason}); copy or download it again."

@@ -35,7 +35,7 @@ class Stage:
 class TrainConfig:
     """Defaults are the paper's; the two stages are its 256 pre-training and 512 fine-tuning.
 
-    Raises InputError for no stage and for an unknown optimizer, precision or parallel.
+    Raises InputError for no stage, an unknown optimizer, precision or parallel, and an interval or count under 1.
     """
 
     stages: tuple[Stage, ...] = (Stage(256, 80_000, 512, 4e-4, 2000), Stage(512, 20_000, 128, 1e-4, 500))
@@ -45,7 +45,7 @@ class TrainConfig:
     weight_decay: float = 0.05  # on matrices only
     perceptual_weight: float = 0.2  # LRM-Zero §4.1 (GS-LRM: 0.5)
     perceptual_start: int = 0  # steps of MSE alone before it (public code of FaceLift: 5000)
-    point_weight: float = 0.0  # L1 between Gaussian centres and the true surface; synthetic data knows it (not in the paper)
+    point_weight: float = 0.0  # distance of Gaussian centres from the surface; synthetic data knows it (not in the paper)
     alpha_weight: float = 0.0  # MSE of the rendered against the true alpha (not in the paper)
     clip_norm: float = 1.0  # not in the GS-LRM text; released re-implementations use it
     skip_factor: float = 20.0  # a step whose gradient norm exceeds clip_norm times this is skipped
@@ -71,6 +71,9 @@ class TrainConfig:
         for name, choices in choices_of.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} = {getattr(self, name)!r} is unknown; use one of {', '.join(get_args(choices))}.")
+        for name in ("log_every", "save_every", "validate_every", "validation_objects", "stop_after_bad"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)} must be 1 or more.")
 
     @property
     def steps(self) -> int:
@@ -97,12 +100,15 @@ class TrainConfig:
             raise InputError(f"No stage has images of {size} pixels or less; use {smallest} or more.")
         return replace(self, stages=stages)
 
-    def scaled(self, steps: int | None = None, batch: int | None = None) -> TrainConfig:
-        """The same recipe in `steps` steps, or with `batch` objects per step in the first stage; None leaves it as it is.
+    def scaled(self, steps: int | None = None, batch: int | None = None, lr_factor: float = 1.0) -> TrainConfig:
+        """The same recipe in `steps` steps, with `batch` objects per step in the first stage; None leaves it as it is.
 
-        Stages, their warm-ups and perceptual_start keep their shares of the steps, batches their ratios. Rates stay.
-        Raises InputError for fewer steps than stages and for a batch under 1.
+        Stages, their warm-ups and perceptual_start keep their shares of the steps, batches their ratios. Rates are those of
+        the recipe times `lr_factor`, whatever the batch.
+        Raises InputError for fewer steps than stages, a batch under 1 and a factor that is not above 0.
         """
+        if not lr_factor > 0:
+            raise InputError(f"lr_factor = {lr_factor} must be above 0.")
         steps, batch = self.steps if steps is None else steps, self.stages[0].batch if batch is None else batch
         if steps < len(self.stages) or batch < 1:
             raise InputError(
@@ -116,6 +122,6 @@ class TrainConfig:
             count, before = until - before, until
             warmup = min(round(stage.warmup * count / stage.steps), count)
             objects = max(round(stage.batch * batch / self.stages[0].batch), 1)
-            stages.append(replace(stage, steps=count, warmup=warmup, batch=objects))
+            stages.append(replace(stage, steps=count, warmup=warmup, batch=objects, lr=stage.lr * lr_factor))
         start = round(self.perceptual_start * steps / self.steps)
         return replace(self, stages=tuple(stages), perceptual_start=start)

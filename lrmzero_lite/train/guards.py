@@ -54,7 +54,6 @@ class Guards:
         """Whether the optimiser may take this step.
 
         `record(reason, loss, norm)` is called at the first step of the run that is not finite and at the first that is skipped.
-        Raises InputError after `stop_after_bad` bad steps in a row.
         """
         finite = math.isfinite(loss) and math.isfinite(norm)
         ok = finite and norm <= config.skip_factor * config.clip_norm
@@ -65,12 +64,19 @@ class Guards:
         self.l2_only += l2_only
         if record is not None and not ok and (self.skipped == 1 or (not finite and self.bad == 1)):
             record("skipped" if finite else "not finite", loss, norm)
-        if self.bad_in_a_row >= config.stop_after_bad:
-            raise InputError(
-                f"{self.bad_in_a_row} steps in a row gave a loss or a gradient that is not finite; "
-                "lower the learning rate or set qk_norm, and go on from an earlier checkpoint."
-            )
         return ok
+
+    def is_lost(self, config: TrainConfig) -> bool:
+        """Whether `stop_after_bad` steps in a row were not finite."""
+        return self.bad_in_a_row >= config.stop_after_bad
+
+    def end_a_lost_run(self, config: TrainConfig) -> None:
+        """Raises InputError if the run is lost."""
+        if self.is_lost(config):
+            raise InputError(
+                f"{self.bad_in_a_row} steps in a row gave a loss or a gradient that is not finite; start again in another --out "
+                "with --lr-factor 0.5 or --qk-norm. The first of them is saved beside the log."
+            )
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

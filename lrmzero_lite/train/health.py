@@ -109,7 +109,7 @@ def check(folder: str | Path, bands: Mapping[str, Any] | None = None) -> list[Fi
     Raises InputError if the folder holds no log or no configuration.
     """
     bands, log, stages = bands or read_json(BANDS), read_log(folder), stages_of(folder)
-    found = [*_not_finite(folder, log), *_guards(log), *_absolute(log)]
+    found = [*_not_finite(folder, log), *_without_perceptual(folder, log), *_guards(log), *_absolute(log)]
     for size in np.unique(log["size"]).astype(int):
         known, why = comparable(size, stages, bands)
         if known is None:
@@ -173,12 +173,23 @@ def _not_finite(folder: str | Path, log: Mapping[str, np.ndarray]) -> list[Findi
         return []
     step = int(log["step"][rows][0] if rows.any() else log["step"][np.nan_to_num(log["bad"]) > 0][0])
     saved = sorted(Path(folder).glob("bad_step_*.pt"))
-    again = f'replay("{saved[0]}") tells where it began' if saved else "lower the learning rate or set qk_norm"
+    again = f'replay("{saved[0]}") tells where it began' if saved else "start again with --lr-factor 0.5 or --qk-norm"
     lasting = rows[-1] or count > 0.01 * log["step"][-1]
     count = max(count, int(rows.sum()))
     steps = "1 step" if count == 1 else f"{count} steps"
     sentence = f"{steps} had a loss or a gradient that is not finite (NaN), the first by step {step}: {again}"
     return [Finding("sick" if lasting else "look", "bad", step, sentence)]
+
+
+def _without_perceptual(folder: str | Path, log: Mapping[str, np.ndarray]) -> list[Finding]:
+    """Steps without the perceptual loss beyond those that the configuration names."""
+    train = read_json(Path(folder) / "config.json")["run"]["train"]
+    named = train.get("perceptual_start", 0) + sum(stage["steps"] for stage in train["stages"] if stage.get("point_only"))
+    over = np.flatnonzero(np.nan_to_num(log["l2_only"]) > named)
+    if not len(over):
+        return []
+    sentence = "the perceptual loss that the configuration asks for is missing: VGG-19 could not be had when the run began"
+    return [Finding("look", "l2_only", int(log["step"][over[0]]), sentence)]
 
 
 def _guards(log: Mapping[str, np.ndarray]) -> list[Finding]:

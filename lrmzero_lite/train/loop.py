@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..data.batches import Source, make_batch
 from ..data.stream import batch_stream
 from ..errors import InputError
-from ..files import write_json
+from ..files import read_json, write_json
 from ..gaussians import Gaussians
 from ..model import GSLRM, save_model
 from ..presets import PRESETS, RunConfig
@@ -60,15 +60,16 @@ def train(
     each process takes its share of the batch, and `out` is a folder that all of them see; any number of processes can go on
     from its checkpoint. Returns the path of the weights.
 
-    Raises InputError for a damaged or foreign checkpoint, a full disk, views that are too small, a point loss on a source
-    without depth, a batch that does not divide among the processes, and a run whose losses are no longer finite;
-    Interrupted, a KeyboardInterrupt, when Ctrl-C or SIGTERM ended it with a checkpoint.
+    Raises InputError for a damaged or foreign checkpoint (of another configuration, other data, or with the perceptual loss
+    where there is none now), a full disk, views that are too small or without the rig or depth that is asked for, a batch that
+    does not divide among the processes, and a run whose losses are no longer finite; Interrupted, a KeyboardInterrupt, when
+    Ctrl-C or SIGTERM ended it with a checkpoint.
     """
     config, out = run.train, Path(out)
     sources = _source_of_each_stage(config, source if isinstance(source, Sequence) else [source])
     keep_freed_memory()
     with join_processes(device, config) as team, Interruption() as interruption:
-        trainer = Trainer(run, out, team, watch)
+        trainer = Trainer(run, out, team, sources, watch)
         batches = batch_stream(partial(_batch, sources, config, team), range(trainer.step, config.steps), workers)
         hidden = {} if progress and team.leads else {"disable": True}  # else TQDM_DISABLE decides
         bar = tqdm(total=config.steps, initial=trainer.step, unit="step", mininterval=2, smoothing=0.05, **hidden)
@@ -79,6 +80,7 @@ def train(
                 done = trainer.take_step(batch, late=late, interrupted=interruption.signal > 0)
                 ending = done.late or done.interrupted or trainer.step == config.steps
                 trainer.log(done)
+                trainer.guards.end_a_lost_run(config)
                 if config.ends_a_size(trainer.step):
                     trainer.write_weights(out / f"weights-{done.stage.size}.safetensors")
                 if ending or trainer.step % config.save_every == 0:
@@ -110,16 +112,21 @@ class Step:
 class Trainer:
     """A run under way: what changes from step to step (a checkpoint holds all of it), and what is done with it."""
 
-    def __init__(self, run: RunConfig, out: Path, team: Team, watch: Callable[[dict], None] | None = None) -> None:
-        """Start the run, or go on from the checkpoint in `out`."""
+    def __init__(
+        self, run: RunConfig, out: Path, team: Team, sources: Sequence[Source], watch: Callable[[dict], None] | None = None
+    ) -> None:
+        """Start the run, or go on from the checkpoint in `out`. `sources`: one for each stage."""
         self.run, self.config, self.out, self.team, self.watch = run, run.train, out, team, watch
-        self.identity = config_hash(_what_is_learnt(run))
+        self.identity = config_hash(what_is_learnt(run))
+        self.data = [source.identity for source in dict.fromkeys(sources)]
         self.step, self.objects, self.seconds, self.guards = 0, 0, 0.0, Guards()
         torch.manual_seed(self.config.seed)
         self.model = GSLRM(run.model).to(team.device)
         self.model.checkpointing = self.config.checkpointing
         state = self._find_checkpoint()
+        self.perceptual = _perceptual(self.config, team)
         if state is not None:
+            self._compare(state)
             self.model.load_state_dict(state["model"])
         network = team.share(self.model, self.config)
         self.network = torch.compile(network) if self.config.compile else network
@@ -128,9 +135,8 @@ class Trainer:
             self._go_on_from(state)
         # Not before: a run that is refused leaves the folder as it is.
         team.first(lambda: write_json(out / "config.json", self._description()))
-        self.perceptual = _perceptual(self.config, team)
         self.monitor = Monitor(out, self.step) if team.leads else None
-        self.provenance = Provenance.collect(_what_is_learnt(run), seed=self.config.seed, seconds=0, device=team.device)
+        self.provenance = Provenance.collect(what_is_learnt(run), seed=self.config.seed, seconds=0, device=team.device)
         self.started = time.time() - self.seconds
         self.summary: dict[str, str] = {}
 
@@ -160,9 +166,10 @@ class Trainer:
         return Step(stage, rate, mean, agreed, norm, gaussians, late, interrupted)
 
     def log(self, done: Step) -> None:
-        """One row of the log every `log_every` steps and at validations, which the first process makes."""
+        """A row of the log every `log_every` steps, at validations, and where the run is lost; the first process makes it."""
         validation = self.step % self.config.validate_every == 0 or self.step == self.config.steps
-        if not validation and self.step % self.config.log_every:
+        due = self.step % self.config.log_every == 0 or self.guards.is_lost(self.config)
+        if not validation and not due:
             return
         model = self.team.whole_model(self.model) if validation else self.model
         if not self.team.leads:
@@ -187,6 +194,7 @@ class Trainer:
         state = {"model": whole(self.model.state_dict()), "optimizer": whole(self.optimizer.state_dict())}
         state |= {"step": self.step, "objects": self.objects, "seconds": self.seconds, "guards": self.guards.as_dict()}
         state |= {"random": random_state(self.team.device), "config_hash": self.identity}
+        state |= {"data": config_hash(self.data), "perceptual": self.perceptual is not None}
         self.team.first(lambda: save_checkpoint(self.out, state, keep_previous=True))
 
     def write_weights(self, path: Path) -> dict[str, Any]:
@@ -202,9 +210,11 @@ class Trainer:
 
     def finish(self) -> Path:
         """Write the weights and where they come from."""
-        weights = self.out / "weights.safetensors"
-        record = self.write_weights(weights)
-        self.team.first(lambda: write_json(self.out / "provenance.json", record))
+        weights, about = self.out / "weights.safetensors", self.out / "provenance.json"
+        # A run that was through already keeps its record: who calls again learns nothing new and is not who trained it.
+        if not self.team.first(lambda: weights.exists() and about.exists() and read_json(about).get("steps") == self.step):
+            record = self.write_weights(weights)
+            self.team.first(lambda: write_json(about, record))
         if self.monitor is not None:
             self.monitor.close()
         return weights
@@ -218,6 +228,17 @@ class Trainer:
                 "--out must be a folder that all of them share."
             )
         return state
+
+    def _compare(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with other data, or with another loss because VGG-19 has come or gone."""
+        if state.get("data", config_hash(self.data)) != config_hash(self.data):
+            raise InputError(f"{self.out} was trained on other data; give the same ones, or choose another --out.")
+        if state.get("perceptual", self.perceptual is not None) != (self.perceptual is not None):
+            before, now = ("with", "without") if state["perceptual"] else ("without", "with")
+            raise InputError(
+                f"{self.out} was trained {before} the perceptual loss and would go on {now} it; "
+                "make the VGG-19 file there (or not there) as it was, or choose another --out."
+            )
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
         self.team.load_optimizer(self.optimizer, state["optimizer"])
@@ -238,7 +259,7 @@ class Trainer:
         changed = _changes(PRESETS[self.run.name], self.run) if self.run.name in PRESETS else {}
         return {
             "run": asdict(self.run), "config_hash": self.identity, "changed": changed, "processes": self.team.world,
-            "command": command,
+            "data": self.data, "command": command,
         }  # fmt: skip
 
 
@@ -258,6 +279,11 @@ def _source_of_each_stage(config: TrainConfig, sources: Sequence[Source]) -> lis
             sizes = ", ".join(str(source.size) for source in sources)
             raise InputError(f"Views of {sizes} pixels are too small for the stage at {stage.size}; make larger ones.")
         chosen.append(min(enough, key=lambda source: source.size))
+        if config.sampling.rig_share and chosen[-1].rig != config.sampling.rig:
+            raise InputError(
+                f"The first {config.sampling.rig} of an object's views are to be inputs, but these data have a rig of "
+                f"{chosen[-1].rig} views; synthesize them with the --preset of the training."
+            )
         if not chosen[-1].has_depth and (config.point_weight or stage.point_only):
             raise InputError("The training views have no depth, which the point loss needs; synthesize them with depth.")
     return chosen
@@ -286,7 +312,7 @@ def _perceptual(config: TrainConfig, team: Team) -> nn.Module | None:
     return loss if all(team.gather(loss is not None)) else None
 
 
-def _what_is_learnt(run: RunConfig) -> dict[str, Any]:
+def what_is_learnt(run: RunConfig) -> dict[str, Any]:
     """The configuration, without how the processes share the network: a run may go on in another way."""
     plain = asdict(run)
     del plain["train"]["parallel"]

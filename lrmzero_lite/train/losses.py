@@ -21,7 +21,7 @@ def training_loss(
     perceptual: Callable | None = None,
     point_only: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum, and its parts: mse, perceptual, point (L1 distance in scene units), alpha, and psnr.
+    """The weighted sum, and its parts: mse, perceptual, point (mean distance in scene units), alpha, and psnr.
 
     `inputs` [B, V] gave the Gaussians (N = V H W, one per pixel); `targets` [B, T] supervise them on white.
     With `point_only` the loss is the point error alone and nothing is rendered.

@@ -229,6 +229,9 @@ def _ridges(panel, recorded: Mapping[str, np.ndarray] | None, name: str, title: 
         panel.stairs(ridge, edges, baseline=None, color="white", lw=1.6, zorder=place + 2)
         panel.stairs(ridge, edges, baseline=None, color=RUN, lw=0.9, zorder=place + 2)
     used = np.flatnonzero(share.max(axis=0) > 1e-3)
+    if not len(used):  # a run whose Gaussians are all hidden or not finite
+        panel.text(0.5, 0.5, "no Gaussian in use", ha="center", color=QUIET, transform=panel.transAxes, fontsize=9)
+        return
     panel.set_xlim(edges[max(used.min() - 2, 0)], edges[min(used.max() + 3, len(edges) - 1)])
     panel.set_yticks(-np.arange(len(chosen)), [f"{int(step):,}" for step in recorded["step"][chosen]], fontsize=7.5)
     panel.set_ylabel("step", fontsize=8.5)

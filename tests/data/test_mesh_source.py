@@ -130,7 +130,7 @@ def test_what_is_missing_is_named(paths, tmp_path):
 class Counting:
     """A source that only says which of its positions was asked for."""
 
-    size, has_depth = 32, True
+    size, has_depth, rig, identity = 32, True, 0, {}
 
     def __init__(self, name: str, length: int, reuse: int = 1) -> None:
         self.name, self.length, self.reuse = name, length, reuse

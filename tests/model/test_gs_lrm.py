@@ -146,9 +146,10 @@ def test_truncated_weights_give_one_sentence(tmp_path, keep):
     path = tmp_path / "tiny.safetensors"
     save_model(GSLRM(SMALL), path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match="holds no usable GS-LRM weights") as error:
-        load(str(path))
-    assert "\n" not in str(error.value)
+    for reading in (load, read_about):
+        with pytest.raises(InputError, match="holds no usable GS-LRM weights") as error:
+            reading(str(path))
+        assert "\n" not in str(error.value)
 
 
 def test_unknown_weights_are_named():

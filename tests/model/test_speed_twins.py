@@ -171,6 +171,10 @@ def test_values_that_are_not_finite_come_through():
     x[0, 3, 5] = torch.nan
     with torch.autocast("cpu", torch.bfloat16):
         assert not block(x)[0, 3].isfinite().any()
+    scores = bfloat16(3, 80)
+    scores[1, 40], scores[2, 0] = torch.nan, torch.inf
+    bf16_kernels.softmax(0, 3, bits(scores), np.float32(0.3))
+    assert scores[0].isfinite().all() and scores[1:].isnan().all()
 
 
 def test_recomputing_activations_changes_no_gradient(batch):

@@ -14,6 +14,7 @@ from lrmzero_lite.presets import SMOKE
 from lrmzero_lite.train import Stage, TrainConfig, loop, train
 from lrmzero_lite.train.checkpoint import NAME
 from lrmzero_lite.train.guards import Guards, _FirstNotFinite, replay, save_bad_step
+from lrmzero_lite.train.health import check
 
 CONFIG = TrainConfig(clip_norm=1.0, skip_factor=20.0, stop_after_bad=3)
 STEPS = 5
@@ -50,10 +51,11 @@ def test_the_first_skipped_and_the_first_bad_step_are_recorded_also_when_the_run
     for norm in (50.0, 1.0, 60.0, math.nan, math.nan):
         guards.admit(0.1, norm, CONFIG, record=record)
     assert [(reason, loss) for reason, loss, _ in seen] == [("skipped", 0.1), ("not finite", 0.1)] and seen[0][2] == 50.0
-    with pytest.raises(InputError, match="3 steps in a row"):
-        guards.admit(math.inf, 1.0, CONFIG, record=record)
-    with pytest.raises(InputError, match="1 steps in a row"):
-        Guards().admit(math.inf, 1.0, replace(CONFIG, stop_after_bad=1), record=record)
+    guards.end_a_lost_run(CONFIG)  # not lost yet
+    guards.admit(math.inf, 1.0, CONFIG, record=record)
+    with pytest.raises(InputError, match="3 steps in a row.* another --out"):
+        guards.end_a_lost_run(CONFIG)
+    assert not Guards().admit(math.inf, 1.0, replace(CONFIG, stop_after_bad=1), record=record)
     assert len(seen) == 3 and seen[2][:2] == ("not finite", math.inf)
 
 
@@ -85,13 +87,14 @@ def test_a_batch_with_nan_is_skipped_saved_and_found_again(tmp_path, source, mon
     [("blocks.1.up.weight", math.nan, "weight blocks.1.up.weight"), ("blocks.0.norm1.weight", 3e38, "output of blocks.0.norm1")],
 )
 def test_a_spoilt_network_ends_the_run_and_the_place_is_named(tmp_path, source, name, value, first):
-    run = replace(RUN, train=replace(RUN.train, stop_after_bad=2))
+    run = replace(RUN, train=replace(RUN.train, stop_after_bad=2, log_every=1000))
     train(run, tmp_path, source, stop_after=0.0, progress=False)
     poison(tmp_path, name, value)
     with pytest.raises(InputError, match="2 steps in a row"):
         train(run, tmp_path, source, progress=False)
     (path,) = tmp_path.glob("bad_step_*.pt")
     assert replay(path).first.startswith(first)
+    assert int(last_row(tmp_path)["bad"]) == 2 and "not finite" in check(tmp_path)[0].sentence  # though no row was due
 
 
 def test_a_skipped_step_is_reproduced_exactly(tmp_path, source):

@@ -173,6 +173,15 @@ def test_a_saved_bad_step_is_named_for_replay(tmp_path, bands):
     assert f'replay("{folder}/bad_step_004012.pt")' in check(folder, bands)[0].sentence
 
 
+def test_a_missing_perceptual_loss_is_named(tmp_path, bands):
+    """Steps without it are counted from the start; those of the warm-up are as planned."""
+    for name, planned, found in (("warm-up", 9000, []), ("missing", 1000, ["l2_only"])):
+        folder = write_run(tmp_path / name, change=lambda columns, steps: columns.update(l2_only=np.minimum(steps, 5000)))
+        config = read_json(folder / "config.json")
+        write_json(folder / "config.json", {"run": {"train": {**config["run"]["train"], "perceptual_start": planned}}})
+        assert [finding.quantity for finding in check(folder, bands)] == found
+
+
 def test_sizes_and_stages_without_a_reference_are_noted_but_still_guarded(tmp_path, bands):
     folder = write_run(tmp_path / "a", stages=((96, 1000),))
     (note,) = check(folder, bands)

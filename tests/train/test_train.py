@@ -11,6 +11,7 @@ import torch
 from lrmzero_lite import Gaussians, InputError, PosedViews, look_at, orbit_cameras, random_cameras
 from lrmzero_lite.data import ShardSource, Zeroverse, write_shards
 from lrmzero_lite.data.batches import SamplingConfig, draw_views, make_batch, stack_views
+from lrmzero_lite.files import read_json
 from lrmzero_lite.presets import LITE, PAPER, SMOKE, preset
 from lrmzero_lite.render import render_mesh, render_splats
 from lrmzero_lite.train import Stage, TrainConfig, point_error, surface_points, train, training_loss
@@ -155,6 +156,37 @@ def test_truncated_checkpoint_gives_one_sentence(tmp_path, source):
     assert "\n" not in str(error.value)
 
 
+def test_a_run_goes_on_with_the_same_data_and_the_same_loss(tmp_path, source, monkeypatch):
+    train(SMOKE, tmp_path, source, stop_after=0.0, progress=False)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(InputError, match="was trained on other data"):
+        train(SMOKE, tmp_path, Zeroverse(SMOKE.zeroverse, SMOKE.views, range(100, 108)), progress=False)
+    monkeypatch.setattr("lrmzero_lite.train.loop._perceptual", lambda *args: torch.nn.MSELoss())
+    with pytest.raises(InputError, match="was trained without the perceptual loss and would go on with it"):
+        train(SMOKE, tmp_path, source, progress=False)
+    assert (tmp_path / "config.json").read_bytes() == before
+    shards = write_shards(source.seeds, tmp_path / "shards", SMOKE.zeroverse, SMOKE.views, progress=False).parent
+    assert ShardSource(shards).identity == source.identity  # the same objects, made earlier
+
+
+def test_a_finished_run_keeps_its_record(tmp_path, source, monkeypatch):
+    train(SMOKE, tmp_path, source, progress=False)
+    record, weights = (tmp_path / "provenance.json"), (tmp_path / "weights.safetensors")
+    before = record.read_bytes(), weights.read_bytes()
+    monkeypatch.setattr("lrmzero_lite.provenance.code_commit", lambda: "later")
+    train(SMOKE, tmp_path, source, progress=False)
+    assert (record.read_bytes(), weights.read_bytes()) == before
+    record.unlink()  # killed between the last checkpoint and the record
+    train(SMOKE, tmp_path, source, progress=False)
+    assert read_json(record)["provenance"]["commit"] == "later"
+
+
+def test_inputs_from_a_rig_need_data_with_one(tmp_path, source):
+    sampling = replace(SMOKE.train.sampling, rig=2, rig_share=0.5)
+    with pytest.raises(InputError, match="have a rig of 0 views"):
+        train(replace(SMOKE, train=replace(SMOKE.train, sampling=sampling)), tmp_path, source, progress=False)
+
+
 def test_checkpoint_of_another_configuration_is_refused(tmp_path):
     save_checkpoint(tmp_path, {"config_hash": "aaa", "step": 1})
     with pytest.raises(InputError, match="belongs to configuration aaa"):
@@ -208,6 +240,16 @@ def test_configurations_name_what_is_wrong():
         TrainConfig(precision="fp8")
     with pytest.raises(InputError, match="warmup"):
         Stage(32, 10, 1, 1e-3, 11)
+    with pytest.raises(InputError, match="log_every = 0"):
+        TrainConfig(log_every=0)
+    with pytest.raises(InputError, match="lr_factor = 0"):
+        TrainConfig().scaled(lr_factor=0)
+    assert TrainConfig().scaled(lr_factor=0.5).stages[0].lr == TrainConfig().stages[0].lr / 2
+    with pytest.raises(InputError, match="rig of 3 views cannot stand for 4"):
+        SamplingConfig(rig=3, rig_share=0.5)
+    for wrong in ({"pool": 3}, {"targets": 0}):
+        with pytest.raises(InputError, match="needs inputs and targets"):
+            SamplingConfig(**wrong)
     with pytest.raises(InputError, match="'huge'"):
         preset("huge")
     assert math.isclose(sum(PAPER.zeroverse.count_weights), 35)

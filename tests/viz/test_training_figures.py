@@ -1,12 +1,14 @@
 """Figures of training show the numbers they are given."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from lrmzero_lite import InputError
 from lrmzero_lite.files import write_json
 from lrmzero_lite.train.bands import compute_bands
-from lrmzero_lite.train.monitor import EDGES, Monitor
+from lrmzero_lite.train.monitor import EDGES, HISTOGRAMS, Monitor
 from lrmzero_lite.viz.training_figures import PARTS, ablation_figure, health_panel, learning_curves, step_time_figure
 
 
@@ -39,6 +41,15 @@ def folder(tmp_path_factory):
         monitor.write(row)
     write_json(out / "config.json", {"run": {"train": {"stages": [{"size": 32, "steps": 100}, {"size": 64, "steps": 100}]}}})
     return out
+
+
+def test_health_panel_of_a_run_without_a_used_gaussian(folder, tmp_path):
+    """It is for such runs that the panel is opened."""
+    shutil.copytree(folder, tmp_path / "run")
+    arrays = dict(np.load(tmp_path / "run" / HISTOGRAMS))
+    np.savez(tmp_path / "run" / HISTOGRAMS, **{name: 0 * value if name in EDGES else value for name, value in arrays.items()})
+    figure = health_panel(tmp_path / "run", compute_bands([folder]))
+    assert sum(text.get_text() == "no Gaussian in use" for axes in figure.axes for text in axes.texts) == 2
 
 
 def titled(figure, text):
