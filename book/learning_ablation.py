@@ -185,7 +185,8 @@ def gather(given: argparse.Namespace, plan: dict[tuple[str, int], RunConfig], co
         writer.writeheader()
         writer.writerows(rows)
     settings = {"minutes": given.minutes, "seeds": given.seeds, "arms": {name: ARMS[name] for name in given.arms}}
-    provenance = Provenance.collect(settings, seed=None, seconds=0, command="python book/learning_ablation.py")
+    seconds = sum(record["seconds"] for record in records.values())
+    provenance = Provenance.collect(settings, seed=None, seconds=seconds, command="python book/learning_ablation.py")
     write_json(
         given.out / "learning.json", {**settings, "step_seconds": costs, "runs": records, "provenance": provenance.as_dict()}
     )

@@ -16,7 +16,8 @@ from lrmzero_lite.model import reconstruct
 from lrmzero_lite.render import render_mesh, render_splats
 from lrmzero_lite.views import to_uint8
 
-SIZE, SHOWN, LARGE, GAP = 64, 4, 192, 12
+NETWORK = "lite-128"
+SIZE, SHOWN, LARGE, GAP = 128, 4, 192, 12
 OUT = Path(__file__).resolve().parent / "assets" / "teaser.png"
 
 
@@ -38,7 +39,7 @@ def row(name: str, model) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    network = load("lite-64")
+    network = load(NETWORK)
     picture = np.concatenate([row(name, network) for name in SAMPLES[:3]])
     with atomic_path(OUT) as temporary:
         Image.fromarray(picture).save(temporary, optimize=True)
