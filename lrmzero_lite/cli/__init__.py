@@ -6,7 +6,7 @@ lrmzero verify shards
 lrmzero data matsynth --out materials
 lrmzero render objects/zeroverse_00000000.glb --out views
 lrmzero train --preset lite --data shards --out runs/lite
-lrmzero evaluate --weights lite-64 --objects objects --protocol gso4 --out results
+lrmzero evaluate --weights lite-128 --objects objects --protocol gso4 --out results
 lrmzero reconstruct mug.glb --out mug
 lrmzero fit mug.glb --initial lite-64 --out mug
 lrmzero mesh mug/gaussians.ply --out mug.glb --trained-size 64

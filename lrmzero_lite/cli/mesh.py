@@ -33,7 +33,7 @@ def mesh(
         views: Number of views, spread over a sphere.
         smooth: Rounds of smoothing.
         texture_size: Texture pixels a side.
-        trained_size: Image height the Gaussians were fitted at (64 for lite-64): they are rendered as blurred as there.
+        trained_size: Image height the Gaussians were fitted at (128 for lite-128): they are rendered as blurred as there.
         min_elevation: Views from below this (degrees) paint but do not carve; -90 for scenes seen from below as well.
     """
     from ..gaussians import Gaussians

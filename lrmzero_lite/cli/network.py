@@ -102,7 +102,7 @@ def evaluate(
     """Reconstruct objects from the protocol's input views and judge the other views.
 
     Args:
-        weights: A shipped name such as lite-64, or a .safetensors file.
+        weights: A shipped name such as lite-128, or a .safetensors file.
         out: Folder for per_view.csv, summary.json and gallery/.
         objects: A folder in GSO layout or of .glb files; without it 24 Zeroverse test objects.
         protocol: 4 or 8 structured input views of the 64-camera set, or 8 random ones.
@@ -135,7 +135,7 @@ def evaluate(
 def reconstruct(
     path: Positional[str],
     out: Path,
-    weights: str = "lite-64",
+    weights: str = "lite-128",
     size: int | None = None,
     views: Literal["gso4", "gso8"] = "gso4",
     device: Device = "auto",
@@ -146,7 +146,7 @@ def reconstruct(
         path: A mesh (it is rendered into input views first), a folder with opencv_cameras.json or transforms.json and
             RGBA images, or sample:NAME.
         out: Folder to write into.
-        weights: A shipped name such as lite-64, or a .safetensors file.
+        weights: A shipped name such as lite-128, or a .safetensors file.
         size: Image size at which the network works; by default the size it was trained at.
         views: Which structured input views to render of a mesh.
         device: Where to run the network.

@@ -32,7 +32,7 @@ def turntable(
         size: Width and height of each object in pixels; by default 512, and 256 in a .gif.
         elevation: Height of the camera in degrees.
         mode: What to show of the Gaussians.
-        trained_size: Image height that the Gaussians were fitted at (64 for lite-64), so that they show no gaps.
+        trained_size: Image height that the Gaussians were fitted at (128 for lite-128), so that they show no gaps.
     """
     from ..gaussians import Gaussians
     from ..viz import save_turntable
