@@ -1,7 +1,7 @@
 """make bench-training: where a lite step goes, against the demands of the project.
 
 Writes book/results/bench/training.json (a few minutes). Seconds are wall time on all threads, medians over rounds in which
-every part ran once; ratios are medians of the ratios within a round. The network is the shipped lite-64, so that the splats
+every part ran once; ratios are medians of the ratios within a round. The network is the shipped lite-128, so that the splats
 have the sizes of a trained one. Run it on a quiet machine: the file records the load it ran under.
 """
 
@@ -41,7 +41,7 @@ from lrmzero_lite.train.optimizer import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "book" / "results" / "bench" / "training.json"
-WEIGHTS = "lite-64"
+WEIGHTS = "lite-128"
 
 
 @dataclass(frozen=True)
