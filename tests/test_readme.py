@@ -21,7 +21,7 @@ def test_python_of_the_readme_runs():
     scope: dict = {}
     for block in blocks("python"):
         exec(block, scope)
-    assert scope["images"].shape == (8, 64, 64, 3)
+    assert scope["images"].shape == (8, 128, 128, 3)
 
 
 def test_sample_of_the_readme_reconstructs(tmp_path, monkeypatch):

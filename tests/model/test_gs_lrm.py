@@ -158,7 +158,7 @@ def test_unknown_weights_are_named():
 
 
 def test_shipped_weights_load_and_say_where_they_come_from():
-    assert "lite-64" in shipped()
+    assert {"lite-64", "lite-128"} <= set(shipped())
     for name in shipped():
         model, about = load(name), read_about(name)
         assert sum(p.numel() for p in model.parameters()) == model.config.parameter_count()
