@@ -106,7 +106,7 @@ def open_url(url: str, headers: dict[str, str] | None = None, attempts: int = AT
 
 def next_page(headers: Message, url: str) -> str | None:
     """The address of the next page of a list that arrived from `url`, from its Link header (RFC 8288); None on the last."""
-    found = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next"?', headers.get("Link") or "")
+    found = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', headers.get("Link") or "")
     return urljoin(url, found[1]) if found else None
 
 
