@@ -2,7 +2,7 @@
 
     python book/object_sheet.py --data ../shared/data
 
-A wrong texture, a lost part or a wrong axis is seen at a glance, and not in extents. Writes object_sheet.md beside it, which
+A wrong texture, a lost part or a wrong axis is seen at a glance, and not in extents. Writes object_sheet.txt beside it, which
 names the source and the licence of each object.
 """
 
@@ -26,12 +26,12 @@ from lrmzero_lite.views import to_uint8
 OUT = Path(__file__).resolve().parent / "assets" / "object_sheet.webp"
 SETS = {"gso": "Google Scanned Objects", "abo_like": "Artist-made products (GLB)", "ycb": "YCB"}
 SCANS = {
-    "gso": "Google LLC, Google Scanned Objects, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)",
-    "ycb": "Yale-CMU-Berkeley Object and Model Set, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/)",
+    "gso": "Google LLC, Google Scanned Objects, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)",
+    "ycb": "Yale-CMU-Berkeley Object and Model Set, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)",
 }
 AZIMUTH, ELEVATION, RADIUS = 35.0, 25.0, 3.0  # between +X and +Y, from above
-COLUMNS, TILE, BAR, HEADING = 11, 136, 15, 26  # pixels
-GREY = 217  # sRGB level of the ground, on which white parts are seen
+COLUMNS, TILE, BAR, HEADING = 11, 148, 15, 26  # pixels
+GREY = 170  # sRGB level of the ground, on which white parts are seen
 
 
 def picture(ref: ObjectRef, camera: Cameras) -> np.ndarray:
@@ -64,7 +64,7 @@ def credits(folder: Path, sets: dict[str, list[ObjectRef]]) -> str:
     stated = {row[0]: row for row in rows}
     lines = ["Sources of object_sheet.webp, which shows renders of these objects (written by book/object_sheet.py)."]
     for key, refs in sets.items():
-        lines += ["", f"## {SETS[key]}", ""]
+        lines += ["", SETS[key], ""]
         for ref in refs:
             if key not in SCANS and ref.name not in stated:
                 raise InputError(f"{folder / 'SOURCES.md'} does not name the licence of {ref.name}; add its row.")
@@ -91,7 +91,7 @@ def main() -> None:
     image = sheet(tiles)
     with atomic_path(given.out) as temporary:
         image.save(temporary, **({"quality": 82, "method": 6} if given.out.suffix == ".webp" else {}))
-    write_text(given.out.with_suffix(".md"), credits(given.data, sets))
+    write_text(given.out.with_suffix(".txt"), credits(given.data, sets))
     print(f"{given.out} ({given.out.stat().st_size / 1e6:.2f} MB): {sum(map(len, sets.values()))} objects")
 
 
