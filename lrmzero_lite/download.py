@@ -31,6 +31,10 @@ PATIENCE = 30  # seconds without an answer
 LONGEST_WAIT = 120  # seconds that a busy server may ask for
 
 
+class HostUnreachable(InputError):
+    """The host does not answer, or keeps breaking off: what else it has cannot be had now either."""
+
+
 def cache_folder() -> Path:
     """Where fetched weights are kept: $LRMZERO_CACHE, else ~/.cache/lrmzero_lite."""
     return Path(os.environ.get("LRMZERO_CACHE", Path.home() / ".cache" / "lrmzero_lite"))
@@ -101,7 +105,7 @@ def open_url(url: str, headers: dict[str, str] | None = None, attempts: int = AT
         if attempt < attempts:
             time.sleep(min(_asked_wait(wait) or _pause(attempt), LONGEST_WAIT))
     tried = f"{attempts} attempts" if attempts > 1 else "1 attempt"
-    raise InputError(f"{url} cannot be reached ({why}, {tried}); check the network and run again.")
+    raise HostUnreachable(f"{url} cannot be reached ({why}, {tried}); check the network and run again.")
 
 
 def next_page(headers: Message, url: str) -> str | None:
@@ -178,7 +182,7 @@ def _fill(url: str, part: Path, size: int | None, rate: float | None, attempts: 
         if size is not None and now > size:
             raise InputError(f"{url} sends {now} bytes, not {size}; check the address, or whether the file has changed.")
         if idle >= attempts:
-            raise InputError(f"{url} stops at {now} of {size or 'unknown'} bytes; run again later, it continues from there.")
+            raise HostUnreachable(f"{url} stops at {now} of {size or 'unknown'} bytes; run again later, it continues from there.")
         if now != size:
             time.sleep(_pause(idle + 1))
 

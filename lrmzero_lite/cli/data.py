@@ -85,7 +85,7 @@ def _verify_collection(folder: Path) -> None:
     problems = verify_collection(folder)
     _say(problems)
     if problems:
-        raise InputError(f"{folder}: {_counted(problems)}; delete the objects that are wrong, and `lrmzero data` fetches them again.")
+        raise InputError(f"{folder}: {_counted(problems)}; delete what is wrong, and `lrmzero data` fetches it again.")
     print(f"{len(read_collection(folder)):,} objects are as they were downloaded")
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..download import HostUnreachable
 from ..errors import InputError
 from ..files import read_json, write_json
 
 MANIFEST = "collection.json"
 PARTS = ".parts"  # what is on its way, below the collection's folder
-GIVE_UP = 3  # objects in a row that cannot be had: the host is down, not the object
+GIVE_UP = 3  # objects in a row for which the host does not answer
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def collect(
 
     available: the names that the host has; not asked where the same wish is in collection.json, so that a run that goes on
     keeps to its objects. usual: how many where neither count nor names are given, or all if there are fewer. An object that
-    cannot be had does not keep the others from being fetched; a host that fails several times in a row does.
+    cannot be had does not keep the others from being fetched; a host that does not answer several times in a row does.
 
     Raises InputError if the folder holds another collection, another process is filling it, there are not so many objects, or
     in the end if some could not be had.
@@ -122,7 +123,8 @@ def collect(
                 try:
                     manifest["objects"][name] = asdict(fetch(name))
                 except InputError as error:
-                    failures[name], in_a_row = str(error), in_a_row + 1
+                    failures[name] = str(error)
+                    in_a_row = in_a_row + 1 if isinstance(error, HostUnreachable) else 0
                     if in_a_row == GIVE_UP:
                         break
                     continue

@@ -146,7 +146,7 @@ def unpack_model(archive: str | Path, folder: str | Path) -> Path:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{archive.name} is not a whole zip file ({error}); download it again.") from error
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror or error}); free some space or choose another folder.") from error
+        raise InputError(f"{folder} cannot be written ({error.strerror or error}); free some space.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

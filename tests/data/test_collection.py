@@ -7,6 +7,7 @@ import pytest
 
 from lrmzero_lite import InputError
 from lrmzero_lite.data.collection import Entry, Wish, check_name, collect, draw, read_collection, read_names, verify_collection
+from lrmzero_lite.download import HostUnreachable
 
 NAMES = [f"B{number:09d}" for number in range(40)]
 
@@ -81,7 +82,7 @@ def test_failures_are_counted_only_in_a_row(tmp_path):
     def every_other(name):
         tried.append(name)
         if len(tried) % 2:
-            raise InputError("it rains.")
+            raise HostUnreachable("it rains.")
         return write(tmp_path, name, b"x")
 
     with pytest.raises(InputError, match=f"3 of 5 objects could not be had, the first being '{NAMES[0]}': it rains. The others"):

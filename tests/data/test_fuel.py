@@ -262,10 +262,13 @@ def test_one_missing_object_does_not_keep_the_others(hub, tmp_path):
 
 def test_a_host_that_fails_throughout_is_left_alone(hub, tmp_path):
     host = hub()
-    host.moved.clear()
+    host.trouble = {host.zip_path(name): ["503"] * 9 for name in NAMES}
     with pytest.raises(InputError, match=r"3 of 5 objects could not be had \(stopped after 3 in a row\)"):
         download_gso(tmp_path, hub=host.url, progress=False)
-    assert sum(path.endswith(".zip") for path in host.paths()) == 3
+    assert len(zips_asked(host)) == 3 * download.ATTEMPTS
+    host.trouble, host.moved = {}, {}
+    with pytest.raises(InputError, match=r"5 of 5 objects could not be had, the first"):
+        download_gso(tmp_path, hub=host.url, progress=False)  # a host that answers "not here" is asked for each
 
 
 @pytest.mark.parametrize("wait", ["1", format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)])
