@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import sys
 import time
@@ -13,7 +14,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import urljoin
 
 from tqdm import tqdm
 
@@ -23,6 +28,11 @@ ATTEMPTS = 5
 BLOCK = 1 << 20  # bytes
 PAUSE = 1.0  # seconds after the first failure; doubles with each
 PATIENCE = 30  # seconds without an answer
+LONGEST_WAIT = 120  # seconds that a busy server may ask for
+
+
+class HostUnreachable(InputError):
+    """The host does not answer, or keeps breaking off: what else it has cannot be had now either."""
 
 
 def cache_folder() -> Path:
@@ -44,6 +54,9 @@ def download(
 
     size: bytes, where the host's word is not enough. checksum: an MD5 or a SHA-256, in hexadecimal. rate: at most so many
     MB/s. attempts: so many connections in a row may bring nothing. Processes that ask for the same file wait for the first.
+
+    A host that names the version of its file (ETag or Last-Modified, RFC 9110 §8.8) is held to it: the name is kept in
+    PATH.part.version, and where the file has changed since the break it is fetched from its beginning.
 
     Raises InputError if the host does not answer or sends less than it promised, the disk is too full or not writable, or
     the bytes twice have another checksum. What has arrived stays in PATH.part for the next call, unless it is known to be wrong.
@@ -90,9 +103,25 @@ def open_url(url: str, headers: dict[str, str] | None = None, attempts: int = AT
         except (OSError, http.client.HTTPException) as error:
             why, wait = str(getattr(error, "reason", error)), ""
         if attempt < attempts:
-            time.sleep(min(float(wait), 120) if wait.isdigit() else _pause(attempt))
+            time.sleep(min(_asked_wait(wait) or _pause(attempt), LONGEST_WAIT))
     tried = f"{attempts} attempts" if attempts > 1 else "1 attempt"
-    raise InputError(f"{url} cannot be reached ({why}, {tried}); check the network and run again.")
+    raise HostUnreachable(f"{url} cannot be reached ({why}, {tried}); check the network and run again.")
+
+
+def next_page(headers: Message, url: str) -> str | None:
+    """The address of the next page of a list that arrived from `url`, from its Link header (RFC 8288); None on the last."""
+    found = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', headers.get("Link") or "")
+    return urljoin(url, found[1]) if found else None
+
+
+def _asked_wait(header: str) -> float:
+    """Seconds that Retry-After asks for, as a number or as a date; 0 if it asks for none."""
+    if header.isdigit():
+        return float(header)
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
 
 
 @contextmanager
@@ -113,29 +142,37 @@ def _held(part: Path) -> Iterator[None]:
             finally:
                 if part.exists() and part.stat().st_size == 0:
                     part.unlink()
+                if not part.exists():
+                    _version_file(part).unlink(missing_ok=True)
             return
 
 
 def _fill(url: str, part: Path, size: int | None, rate: float | None, attempts: int, progress: bool) -> None:
     """Bring `part` to its full size, over as many connections as it takes."""
+    promised = size
     if size is not None and part.stat().st_size > size:
         os.truncate(part, 0)
     _check_disk(part, size)
     idle = 0
     while (have := part.stat().st_size) != size:
         try:
-            with open_url(url, {"Range": f"bytes={have}-"} if have else {}, attempts) as answer:
+            with open_url(url, _continuing(part), attempts) as answer:
                 begin = have if (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-") else 0
                 os.truncate(part, begin)  # to nothing where the server sends the whole file again
+                if begin == 0:
+                    _keep_version(part, answer.headers)
+                elif _is_another(part, answer.headers):
+                    os.truncate(part, 0)
+                    raise ConnectionError("a range of another version of the file")
                 length = answer.headers.get("Content-Length")
-                if size is None and length:
+                if promised is None and length:
                     size = begin + int(length)
                     _check_disk(part, size)
                 _copy(answer, part, size, rate, progress)
                 if size is None:  # nothing was promised: the end of the answer is the end of the file
                     return
         except InputError as error:
-            if size is not None or not have or getattr(error.__cause__, "code", None) != 416:
+            if promised is not None or not have or getattr(error.__cause__, "code", None) != 416:
                 raise
             os.truncate(part, 0)  # the part is longer than the file, so it is of another one
         except (http.client.HTTPException, OSError):
@@ -145,9 +182,40 @@ def _fill(url: str, part: Path, size: int | None, rate: float | None, attempts: 
         if size is not None and now > size:
             raise InputError(f"{url} sends {now} bytes, not {size}; check the address, or whether the file has changed.")
         if idle >= attempts:
-            raise InputError(f"{url} stops at {now} of {size or 'unknown'} bytes; run again later, it continues from there.")
+            raise HostUnreachable(f"{url} stops at {now} of {size or 'unknown'} bytes; run again later, it continues from there.")
         if now != size:
             time.sleep(_pause(idle + 1))
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_name(part.name + ".version")
+
+
+def _version(headers: Message) -> str:
+    """What tells one version of a file from another: a strong ETag, else the date of its last change, else nothing."""
+    tag = headers.get("ETag") or ""
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified") or ""
+
+
+def _keep_version(part: Path, headers: Message) -> None:
+    if version := _version(headers):
+        _version_file(part).write_text(version)
+    else:
+        _version_file(part).unlink(missing_ok=True)
+
+
+def _is_another(part: Path, headers: Message) -> bool:
+    """Whether the host sends the rest of another version, against If-Range. A header that is missing says nothing."""
+    kept, sent = _version_file(part), _version(headers)
+    return bool(sent) and kept.exists() and kept.read_text() != sent
+
+
+def _continuing(part: Path) -> dict[str, str]:
+    """The headers that ask for the rest of `part`, and for the whole file if it is no longer the same."""
+    have, kept = part.stat().st_size, _version_file(part)
+    if not have:
+        return {}
+    return {"Range": f"bytes={have}-"} | ({"If-Range": kept.read_text()} if kept.exists() else {})
 
 
 def _copy(answer: http.client.HTTPResponse, part: Path, size: int | None, rate: float | None, progress: bool) -> None:

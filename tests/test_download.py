@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import shutil
 import threading
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -191,6 +192,31 @@ def test_the_cache_can_be_moved(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path
     monkeypatch.delenv("LRMZERO_CACHE")
     assert cache_folder().name == "lrmzero_lite"
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ('</list?page=2&q=a,b>; rel="next", </list?page=9>; rel="last"', "https://hub.org/list?page=2&q=a,b"),
+        ('</list?page=1>; rel="prev", <https://other.org/3>; title="on"; rel=next', "https://other.org/3"),
+        ('</list?page=1>; rel="first"', None),
+        (None, None),
+    ],
+)
+def test_the_next_page_of_a_list(link, expected):
+    headers = Message()
+    if link:
+        headers["Link"] = link
+    assert download.next_page(headers, "https://hub.org/list") == expected
+
+
+def test_a_weak_tag_does_not_hold_a_download_to_a_version():
+    """W/"..." promises the same meaning, not the same bytes (RFC 9110 §8.8.3); If-Range must not be sent with it."""
+    headers = Message()
+    headers["ETag"] = 'W/"1"'
+    assert download._version(headers) == ""
+    headers["Last-Modified"] = "Sat, 01 Nov 2025 00:00:00 GMT"
+    assert download._version(headers) == "Sat, 01 Nov 2025 00:00:00 GMT"
 
 
 def test_the_digest_is_the_one_asked_for(tmp_path):

@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from .texture_coordinates import REPEAT, grown_image, grown_uvs, margins, touches, transformed
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -129,6 +130,12 @@ class _Document:
         offset += source.get("byteOffset", 0)
         return np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize))
 
+    def wrap_modes(self, texture: int) -> tuple[int, int]:
+        """How the texture goes on beyond its edges, along u and v."""
+        index = self.json["textures"][texture].get("sampler")
+        sampler = {} if index is None else self.json["samplers"][index]
+        return sampler.get("wrapS", REPEAT), sampler.get("wrapT", REPEAT)
+
     def image(self, texture: int) -> np.ndarray:
         texture = self.json["textures"][texture]
         source = texture.get("extensions", {}).get("EXT_texture_webp", texture).get("source", texture.get("source"))
@@ -225,6 +232,13 @@ def _part(document: _Document, primitive: dict, matrix: np.ndarray, surfaces: di
     if name not in attributes:
         return Part(vertices, faces, None, normals, surface.texture)
     uvs = transformed(document.accessor(attributes[name]).astype(float), transform)
+    modes = document.wrap_modes(info["index"])
+    grown = margins(uvs[np.unique(faces)], modes, surface.alpha.shape)
+    if np.any(grown):
+        uvs = grown_uvs(uvs, grown, modes, surface.alpha.shape)
+        if (*key, grown) not in surfaces:
+            surfaces[*key, grown] = surface.with_margins(grown, modes)
+        surface = surfaces[*key, grown]
     uvs[:, 1] = 1 - uvs[:, 1]
     if surface.threshold > 0:
         faces = faces[touches(uvs[faces], surface.alpha >= surface.threshold)]
@@ -277,6 +291,11 @@ class _Surface:
             alpha = alpha if info is not None else shown
         return cls(np.ascontiguousarray(color), alpha, factor, threshold)
 
+    def with_margins(self, grown: tuple[tuple[int, int], tuple[int, int]], modes: tuple[int, int]) -> _Surface:
+        """With larger images, which repeat as a mirrored or clamped texture goes on."""
+        texture, alpha = (grown_image(image, grown, modes) for image in (self.texture, self.alpha))
+        return replace(self, texture=texture, alpha=alpha)
+
 
 def _base_color(document: _Document, material: int | None) -> tuple[np.ndarray, dict | None]:
     """The linear base-colour factor [4] and the textureInfo, also from the older specular-glossiness extension."""
@@ -288,41 +307,6 @@ def _base_color(document: _Document, material: int | None) -> tuple[np.ndarray, 
         return np.array(old.get("diffuseFactor", [1, 1, 1, 1]), float), old.get("diffuseTexture")
     new = entry.get("pbrMetallicRoughness", {})
     return np.array(new.get("baseColorFactor", [1, 1, 1, 1]), float), new.get("baseColorTexture")
-
-
-def transformed(uvs: np.ndarray, transform: dict) -> np.ndarray:
-    """KHR_texture_transform on uvs [N, 2] with v downwards: scale, then rotate, then offset.
-
-    A positive angle turns the coordinates counter-clockwise as seen on the image; the sign printed in the extension's
-    GLSL is a known slip (KhronosGroup/glTF issue 1563), and three.js, Blender and Cesium do as here.
-    """
-    angle = transform.get("rotation", 0.0)
-    c, s = math.cos(angle), math.sin(angle)
-    return uvs * transform.get("scale", [1, 1]) @ np.array([[c, -s], [s, c]]) + transform.get("offset", [0, 0])
-
-
-def touches(uvs: np.ndarray, shown: np.ndarray, samples: int = 4_000_000) -> np.ndarray:
-    """Which faces, uvs [F, 3, 2] with v upwards, cover a texel of `shown` [h, w]; sampled at one texel, repeating.
-
-    Faces longer than 1024 texels are sampled at 1024 steps along a side.
-    """
-    if shown.all() or not shown.any():
-        return np.full(len(uvs), bool(shown.all()))
-    height, width = shown.shape
-    texels = np.stack([uvs[..., 0] * width, (1 - uvs[..., 1]) * height], axis=-1)
-    longest = np.linalg.norm(texels - np.roll(texels, 1, axis=1), axis=-1).max(axis=1)
-    level = np.ceil(np.log2(np.maximum(longest, 1))).clip(0, 10).astype(int)
-    result = np.zeros(len(uvs), bool)
-    for power in [2, *np.unique(level)]:  # a coarse pass over all faces settles most of them
-        steps = 2**power
-        i, j = (grid.ravel() for grid in np.mgrid[: steps + 1, : steps + 1])
-        inside = i + j <= steps
-        weights = np.stack([i, j, steps - i - j], axis=1)[inside] / steps * 0.999 + 0.001 / 3  # [S, 3], off the very edge
-        members = np.flatnonzero(~result & ((level == power) | (power == 2)))
-        for chunk in np.array_split(members, len(members) * len(weights) // samples + 1):
-            points = np.floor(weights @ texels[chunk]).astype(int)  # [f, S, 2]
-            result[chunk] = shown[points[..., 1] % height, points[..., 0] % width].any(axis=1)
-    return result
 
 
 def decode(levels: np.ndarray) -> np.ndarray:

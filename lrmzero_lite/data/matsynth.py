@@ -11,15 +11,14 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
-from ..download import download, open_url
+from ..download import download, next_page, open_url
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..zeroverse.map_images import color_map, normal_map, number_map, open_image
@@ -110,7 +109,7 @@ def list_shards(split: str, *, revision: str = "main", hub: str = HUB) -> list[S
                         shards.append(Shard(entry["path"], int(held.get("size", entry["size"])), held.get("oid")))
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(f"{url} did not answer with a list of files ({error}); try again later.") from error
-            url = _next_page(answer.headers, url)
+            url = next_page(answer.headers, url)
     if not shards:
         raise InputError(
             f"{hub}/datasets/{REPOSITORY} lists no files data/{split}-*.parquet at revision {revision}; check the revision."
@@ -174,11 +173,6 @@ def _write_material(row: dict, folder: Path, size: int, what: str) -> None:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _next_page(headers: Message, url: str) -> str | None:
-    found = re.search(r'<([^>]+)>\s*;\s*rel="next"', headers.get("Link") or "")
-    return urljoin(url, found[1]) if found else None
 
 
 def _plain(name: str) -> str:

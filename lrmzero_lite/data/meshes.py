@@ -36,10 +36,10 @@ def load_mesh(path: str | Path, *, up: Literal["auto", "y", "z"] = "auto", max_t
 
     Only base colour is kept, opaque and repeating. Texels of glTF's BLEND materials are composited over white; faces
     on which every texel is clear (BLEND) or below the cutoff (MASK) are dropped, and what remains of their clear texels
-    is white. Not modelled: true transparency, transmission, metalness, roughness, emission, normal and occlusion maps,
-    clamped or mirrored texture wrapping, skins, morph targets, cameras and animations. With a map_Kd, an .mtl's Kd is
-    ignored, as Blender does; without one, Kd is read as an sRGB colour. An object without any colour turns mid-grey,
-    with a warning. Normals that are missing, zero or NaN are computed; faces without an area are dropped.
+    is white. A texture that glTF mirrors or clamps is stored with what lies beyond its edges. Not modelled: transparency,
+    transmission, metalness, roughness, emission, normal and occlusion maps, material variants, skins, morph targets, cameras
+    and animations. With a map_Kd, an .mtl's Kd is ignored, as Blender does; without one, Kd is an sRGB colour. An object
+    without any colour turns mid-grey, with a warning. Missing, zero and NaN normals are computed, empty faces are dropped.
 
     Raises InputError if the path or the texture it asks for is missing, the suffix is unknown, the file cannot be read,
     a vertex is NaN, or no face is left.
