@@ -114,14 +114,18 @@ class Lens:
         Points behind the camera, or beyond the angle at which the distortion folds back, are not in the image.
         """
         points = np.asarray(points, np.float64)
-        across = np.hypot(points[..., 0], points[..., 1])
-        angle = np.arctan2(across, points[..., 2])
-        valid = angle <= self._angles[-1]
-        radius = self._distorted(np.minimum(angle, self._angles[-1]))
-        flat = points[..., :2] * (radius / np.maximum(across, 1e-300))[..., None]
+        across, z = np.hypot(points[..., 0], points[..., 1]), points[..., 2]
+        if self.bend == "fisheye":
+            r = np.arctan2(across, z)
+            valid = r <= self._table[-1]
+        else:
+            r = across / np.maximum(z, 1e-9)
+            valid = (z > 0) & (r <= self._table[-1])
+        r = np.minimum(r, self._table[-1])
+        unit = points[..., :2] / np.maximum(across, 1e-300)[..., None]
+        flat = unit * self._distorted(r)[..., None]
         if any(self.tangential):
-            tangent = np.tan(np.minimum(angle, WIDEST)) / np.maximum(across, 1e-300)
-            flat = flat + self._tangential(points[..., :2] * tangent[..., None])
+            flat = flat + self._tangential(unit * r[..., None])
         pixels = flat * [self.fx, self.fy] + [self.cx, self.cy]
         inside = (pixels >= 0).all(-1) & (pixels[..., 0] < self.width) & (pixels[..., 1] < self.height)
         return pixels, valid & inside
@@ -129,33 +133,30 @@ class Lens:
     def unproject(self, pixels: np.ndarray) -> np.ndarray:
         """Unit directions [..., 3] of the rays through pixels [..., 2]; the inverse of `project` to about 1e-4 pixels."""
         target = (np.asarray(pixels, np.float64) - [self.cx, self.cy]) / [self.fx, self.fy]
-        radii = self._distorted(self._angles)
+        distorted = self._distorted(self._table)
         bent = target
         for _ in range(ROUNDS if any(self.tangential) else 1):
             length = np.linalg.norm(bent, axis=-1)
-            angle = np.interp(length, radii, self._angles)
-            along = bent / np.maximum(length, 1e-300)[..., None]
-            if any(self.tangential):
-                bent = target - self._tangential(along * np.tan(np.minimum(angle, WIDEST))[..., None])
-        return np.concatenate([along * np.sin(angle)[..., None], np.cos(angle)[..., None]], axis=-1)
+            r = np.interp(length, distorted, self._table)
+            unit = bent / np.maximum(length, 1e-300)[..., None]
+            bent = target - self._tangential(unit * r[..., None])
+        sine, cosine = (np.sin(r), np.cos(r)) if self.bend == "fisheye" else (r / np.hypot(r, 1), 1 / np.hypot(r, 1))
+        return np.concatenate([unit * sine[..., None], cosine[..., None]], axis=-1)
 
     @cached_property
-    def _angles(self) -> np.ndarray:
-        """Angles from the axis, from 0 to the last before which the distorted radius grows."""
-        angles = np.linspace(0, FISHEYE_WIDEST if self.bend == "fisheye" else WIDEST, STEPS)
-        shrinks = np.diff(self._distorted(angles)) <= 0
-        return angles[: int(shrinks.argmax()) + 1] if shrinks.any() else angles
+    def _table(self) -> np.ndarray:
+        """r (of a fisheye: the angle) from 0 to the last before which the distorted radius grows."""
+        table = np.linspace(0, FISHEYE_WIDEST, STEPS) if self.bend == "fisheye" else np.tan(np.linspace(0, WIDEST, STEPS))
+        shrinks = np.diff(self._distorted(table)) <= 0
+        return table[: int(shrinks.argmax()) + 1] if shrinks.any() else table
 
-    def _distorted(self, angle: np.ndarray) -> np.ndarray:
-        """Distance from the principal point in units of the focal length, of rays at these angles from the axis."""
-        r = np.tan(np.minimum(angle, WIDEST))
-        if self.bend == "fisheye":
-            return angle * _polynomial(self.radial, angle**2)
-        if self.bend == "rational":
-            return r * _polynomial(self.radial[:3], r**2) / _polynomial(self.radial[3:], r**2)
+    def _distorted(self, r: np.ndarray) -> np.ndarray:
+        """Distance from the principal point in units of the focal length; r is the angle of a fisheye, else its tangent."""
         if self.bend == "fov":
             omega = self.radial[0]
             return np.arctan(2 * r * math.tan(omega / 2)) / omega if omega > 1e-6 else r
+        if self.bend == "rational":
+            return r * _polynomial(self.radial[:3], r**2) / _polynomial(self.radial[3:], r**2)
         return r * _polynomial(self.radial, r**2)
 
     def _tangential(self, flat: np.ndarray) -> np.ndarray:

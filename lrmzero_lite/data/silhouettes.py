@@ -11,7 +11,7 @@ from ..errors import InputError
 from .lens import Lens
 
 MASK_SIDE = 512  # pixels; masks are reduced to at most this for carving
-COARSE, FINE = 48, 112  # voxels a side in the first rounds and the last
+COARSE, FINE = 32, 96  # voxels a side in the first rounds and the last
 STRAY = 0.05  # share of the photographs that may miss a point of the object: bad masks, bad poses
 UPRIGHT_DEGREES = 5.0  # a world whose +Z is this near to the cameras' upward direction counts as upright
 LARGEST = 3  # times that the carved box may double

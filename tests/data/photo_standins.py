@@ -20,13 +20,15 @@ FISHEYE = Lens(256, 288, 170.0, 172.0, 131.0, 140.0, (0.03, -0.01), bend="fishey
 
 
 def bent(image: torch.Tensor, K: np.ndarray, lens: Lens) -> torch.Tensor:
-    """What `lens` shows of a pinhole image [H, W, 4] of intrinsics K, straight colours; nothing outside of it."""
+    """What `lens` shows of a pinhole image [H, W, 4] of intrinsics K, straight colours, by 4 rays per pixel."""
+    lens = lens.resized(2 * lens.width, 2 * lens.height)
     columns, rows = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
     rays = lens.unproject(np.stack([columns, rows], axis=-1))
     pixels = rays[..., :2] / np.maximum(rays[..., 2:], 1e-3) * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
     grid = torch.from_numpy(pixels / [image.shape[1], image.shape[0]] * 2 - 1).float()[None]
     premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], -1).permute(2, 0, 1)[None]
-    found = F.grid_sample(premultiplied, grid, align_corners=False, padding_mode="zeros")[0].permute(1, 2, 0)
+    found = F.grid_sample(premultiplied, grid, align_corners=False, padding_mode="zeros")
+    found = F.avg_pool2d(found, 2)[0].permute(1, 2, 0)
     return torch.cat([found[..., :3] / found[..., 3:].clamp_min(1e-6), found[..., 3:]], -1)
 
 
@@ -44,9 +46,10 @@ def photograph(mesh, cameras: Cameras, lenses: list[Lens], folder, *, world=WORL
 
     masks: in the "alpha" of the files, in a folder "masks" beside opaque pictures before a photographed wall, or "none".
     """
-    wide = Cameras(cameras.viewmats, cameras.Ks.clone(), 640, 640)
-    wide.Ks[:, 0, 0] = wide.Ks[:, 1, 1] = 420.0
-    wide.Ks[:, 0, 2] = wide.Ks[:, 1, 2] = 320.0
+    side = 2 * max(lens.width for lens in lenses)
+    wide = Cameras(cameras.viewmats, cameras.Ks.clone(), side, side)
+    wide.Ks[:, 0, 0] = wide.Ks[:, 1, 1] = 0.65 * side  # 75 degrees
+    wide.Ks[:, 0, 2] = wide.Ks[:, 1, 2] = side / 2
     photos = []
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for index, (viewmat, lens) in enumerate(zip(cameras.viewmats.double().numpy(), lenses, strict=True)):

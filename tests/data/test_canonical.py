@@ -25,9 +25,10 @@ from .photo_standins import BARREL, FISHEYE, WORLD, photograph
 
 PHONE = Lens(240, 320, 250.0, 250.0, 120.0, 160.0)
 LENSES = (BARREL, FISHEYE, PHONE)
+SMALL = PHONE.resized(90, 120)
 
 
-def around(count: int, rng: np.random.Generator, radius=(2.6, 3.4), elevation=(-5, 55)):
+def around(count: int, rng: np.random.Generator, radius=(2.6, 3.4), elevation=(-25, 50)):
     """Cameras all around, that look some degrees past the object."""
     azimuths = np.arange(count) * 360 / count + rng.uniform(-8, 8, count)
     positions = spherical(azimuths, rng.uniform(*elevation, count), rng.uniform(*radius, count))
@@ -39,20 +40,20 @@ def around(count: int, rng: np.random.Generator, radius=(2.6, 3.4), elevation=(-
 
 
 @pytest.fixture(scope="module")
-def mug():
-    return sample_object("mug")
+def house():
+    return sample_object("birdhouse")
 
 
 @pytest.fixture(scope="module")
-def capture(mug, tmp_path_factory) -> Capture:
-    """Sixteen photographs through three lenses, in a world that is turned, moved and 3.7 times as large."""
-    cameras = around(16, np.random.default_rng(5))
-    return photograph(mug, cameras, [LENSES[i % 3] for i in range(16)], tmp_path_factory.mktemp("mug"))
+def capture(house, tmp_path_factory) -> Capture:
+    """Twelve photographs through three lenses, in a world that is turned, moved and 3.7 times as large."""
+    cameras = around(12, np.random.default_rng(5))
+    return photograph(house, cameras, [LENSES[i % 3] for i in range(12)], tmp_path_factory.mktemp("house"))
 
 
 @pytest.fixture(scope="module")
 def found(capture):
-    return canonical(capture, 128, count=4, progress=False)
+    return canonical(capture, 96, count=4, progress=False)
 
 
 def placed(mesh, similarity: Similarity, world=WORLD):
@@ -63,23 +64,23 @@ def placed(mesh, similarity: Similarity, world=WORLD):
     return replace(mesh, vertices=moved.astype(np.float32), normals=normals.astype(np.float32))
 
 
-def test_the_object_is_centred_upright_and_of_size_1_8(mug, found):
-    mesh = placed(mug, found.similarity)
+def test_the_object_is_centred_upright_and_of_size_1_8(house, found):
+    mesh = placed(house, found.similarity)
     low, high = mesh.bounds
     assert (high - low).max() == pytest.approx(1.8, rel=0.02)
-    assert np.abs(low + high).max() / 2 < 0.02
+    assert np.abs(low + high).max() / 2 < 0.05  # the hull of twelve photographs does not hug every side
     up = found.similarity.rotation @ WORLD[0] @ [0, 0, 1]
     assert np.degrees(np.arccos(up[2])) < 2  # 5 degrees of wobble about the cameras' horizontal axes
     assert found.box.max() == pytest.approx(1.8)
     print(f"longest side {(high - low).max():.4f}, centre {(low + high) / 2}, up {np.degrees(np.arccos(up[2])):.2f} degrees")
 
 
-def test_views_are_those_of_the_mesh_there(mug, found):
+def test_views_are_those_of_the_mesh_there(house, found):
     """Undistorted, turned and zoomed photographs against direct renders of the same cameras."""
-    truth = render_mesh(placed(mug, found.similarity), found.views.cameras, supersample=3)
+    truth = render_mesh(placed(house, found.similarity), found.views.cameras, supersample=3)
     values = psnr(found.views.on_background(), truth.on_background())
     print("PSNR of canonical views:", values)
-    assert values.min() > 33 and values.mean() > 35
+    assert values.min() > 36
     assert (found.views.alpha - truth.alpha).abs().mean() < 5e-3
 
 
@@ -88,29 +89,29 @@ def test_chosen_views_stand_like_the_rig(found):
     azimuths, elevations = torch.rad2deg(torch.atan2(y, x)), torch.rad2deg(torch.atan2(z, torch.hypot(x, y)))
     off = (azimuths - torch.tensor([0.0, 90, 180, 270]) + 180) % 360 - 180
     assert off.abs().max() < 30 and (elevations - 20).abs().max() < 30
-    torch.testing.assert_close(found.views.cameras.viewmats, look_at(found.views.cameras.positions.numpy(), 128).viewmats)
+    torch.testing.assert_close(found.views.cameras.viewmats, look_at(found.views.cameras.positions.numpy(), 96).viewmats)
     assert len(set(found.photos)) == 4
 
 
-def test_reconstruction_from_photographs_is_as_good(mug, found):
+def test_reconstruction_from_photographs_is_as_good(house, found):
     """lite-64 from photographs of the wild world against the same cameras on the mesh itself: within 0.3 dB."""
-    model, mesh = load_model("lite-64"), placed(mug, found.similarity)
+    model, mesh = load_model("lite-64"), placed(house, found.similarity)
     tests = gso_cameras(64)[list(range(3, 64, 8))]
     truth = render_mesh(mesh, tests, supersample=3).on_background()
     scores = {}
-    for name, views in (("photos", found.views.resized(64)), ("direct", render_mesh(mesh, found.views.cameras.resized(64, 64)))):
+    for name, views in (("photos", found.views.resized(64)), ("direct", render_mesh(mesh, found.views.cameras).resized(64))):
         scores[name] = float(psnr(render_splats(reconstruct(model, views), tests, background=1.0)[0], truth).mean())
     print(scores)
     assert scores["photos"] > scores["direct"] - 0.3
 
 
-def test_a_canonical_capture_stays_where_it_is(mug, tmp_path):
+def test_a_canonical_capture_stays_where_it_is(house, tmp_path):
     """Structured views, as the package writes them: no turn, and the box of the hull is that of the object, or larger."""
-    views = render_mesh(mug, gso_cameras(96)[list(range(0, 64, 5))], supersample=2)
+    views = render_mesh(house, gso_cameras(96)[list(range(0, 64, 6))], supersample=2)
     views.save(tmp_path)
     capture = load_photos(tmp_path)
     assert is_canonical(capture)
-    again = canonical(capture, 96, progress=False)
+    again = canonical(capture, 16, progress=False)
     np.testing.assert_array_equal(again.similarity.rotation, np.eye(3))
     assert again.similarity.scale == pytest.approx(1, abs=0.02)
     assert np.abs(again.similarity.translation).max() < 0.02
@@ -119,9 +120,9 @@ def test_a_canonical_capture_stays_where_it_is(mug, tmp_path):
     assert canonical(few, 32, progress=False).similarity.scale < 1.02  # the hull holds the object: it gets no larger
 
 
-def test_not_canonical(capture, mug, tmp_path):
+def test_not_canonical(capture, house, tmp_path):
     assert not is_canonical(capture)
-    render_mesh(mug, gso_cameras(32)[:3]).save(tmp_path)
+    render_mesh(house, gso_cameras(32)[:3]).save(tmp_path)
     good = load_photos(tmp_path)
     assert is_canonical(good)
     for change in (
@@ -157,11 +158,11 @@ def test_up_of_level_and_of_frontal_cameras():
     np.testing.assert_array_equal(upward(front.viewmats.double().numpy(), front.positions.numpy(), np.zeros(3)), [0, 0, 1])
 
 
-def test_given_up_axis(mug, tmp_path):
+def test_given_up_axis(house, tmp_path):
     """Y-up, as of a world exported from another tool: the object stands again."""
     quarter = Rotation.from_rotvec([-np.pi / 2, 0, 0]).as_matrix()
     world = (quarter, 1.0, np.zeros(3))
-    capture = photograph(mug, around(8, np.random.default_rng(1)), [PHONE] * 8, tmp_path, world=world)
+    capture = photograph(house, around(8, np.random.default_rng(1)), [SMALL] * 8, tmp_path, world=world)
     for up in ("+y", "auto"):
         found = canonical(capture, 32, up=up, progress=False)
         assert (found.similarity.rotation @ quarter @ [0, 0, 1])[2] > 0.999
@@ -169,15 +170,15 @@ def test_given_up_axis(mug, tmp_path):
         canonical(capture, 32, up="y")
 
 
-def test_imitated_views_look_as_if_from_the_rig(mug, tmp_path):
+def test_imitated_views_look_as_if_from_the_rig(house, tmp_path):
     """Photographs through a long lens, said to be the rig's: cameras at 2.7, and the object as large as from there."""
-    long = Lens(300, 300, 1000.0, 1000.0, 150.0, 150.0)
+    long = Lens(100, 100, 330.0, 330.0, 50.0, 50.0)
     cameras = look_at(spherical(np.arange(6) * 60.0, np.full(6, 20.0), 8.0), 64)
     world = (np.eye(3), 1.0, np.zeros(3))
-    capture = photograph(mug, cameras, [long] * 6, tmp_path, world=world)
+    capture = photograph(house, cameras, [long] * 6, tmp_path, world=world)
     found = canonical(capture, 64, imitate=True, progress=False)
     torch.testing.assert_close(found.views.cameras.positions.norm(dim=-1), torch.full((6,), 2.7))
-    rig = render_mesh(placed(mug, found.similarity, world), found.views.cameras)
+    rig = render_mesh(placed(house, found.similarity, world), found.views.cameras)
     assert float(found.views.alpha.mean()) == pytest.approx(float(rig.alpha.mean()), rel=0.06)
     plain = canonical(capture, 64, progress=False)
     assert float(plain.views.alpha.mean()) < 0.2 * float(found.views.alpha.mean())
@@ -208,38 +209,38 @@ def test_gaussians_return_to_the_world_of_the_photographs():
     assert psnr(*images).item() > 60
 
 
-def test_stray_photographs_do_not_carve_the_object_away(mug, tmp_path):
-    """Of 24 photographs one has an empty corner instead of a mask of the object; with fewer photographs it would count."""
-    capture = photograph(mug, around(24, np.random.default_rng(2)), [PHONE] * 24, tmp_path)
+def test_stray_photographs_do_not_carve_the_object_away(house, tmp_path):
+    """Of 20 photographs one has an empty corner instead of a mask of the object; with fewer photographs it would count."""
+    capture = photograph(house, around(20, np.random.default_rng(2)), [SMALL] * 20, tmp_path)
     good = canonical(capture, 16, progress=False)
-    wrong = np.zeros((320, 240, 4), np.uint8)
-    wrong[150:170, 110:130] = 255
+    wrong = np.zeros((120, 90, 4), np.uint8)
+    wrong[55:65, 40:50] = 255
     Image.fromarray(wrong, "RGBA").save(capture.photos[7].path)
     bad = canonical(capture, 16, progress=False)
     assert bad.similarity.scale == pytest.approx(good.similarity.scale, rel=0.03)
 
 
-def test_cut_off_objects_are_named(mug, tmp_path):
-    narrow = replace(PHONE, fx=420.0, fy=420.0)
+def test_cut_off_objects_are_named(house, tmp_path):
+    narrow = replace(SMALL, fx=160.0, fy=160.0)
     cameras = around(8, np.random.default_rng(3))
-    capture = photograph(mug, cameras, [PHONE] * 7 + [narrow], tmp_path)
+    capture = photograph(house, cameras, [SMALL] * 7 + [narrow], tmp_path)
     with pytest.warns(UserWarning, match="photo 07.png cuts the object off at its edge"):
         found = canonical(capture, 32, progress=False)
     assert found.similarity.scale * WORLD[1] == pytest.approx(1, rel=0.06)  # what was cut off is not carved away
 
 
-def test_a_colmap_project_with_masks_on_disk(mug, tmp_path, capsys):
+def test_a_colmap_project_with_masks_on_disk(house, tmp_path, capsys):
     """From files alone: COLMAP text, opaque pictures before a wall, masks beside them; the command line writes the views."""
     from lrmzero_lite.cli import main
 
     cameras = around(8, np.random.default_rng(5))
-    capture = photograph(mug, cameras, [BARREL] * 8, tmp_path, masks="masks")
+    capture = photograph(house, cameras, [BARREL.resized(160, 120)] * 8, tmp_path, masks="masks")
     write_colmap(capture, tmp_path / "sparse/0", tmp_path / "images")
     main(["photos", str(tmp_path), "--out", str(tmp_path / "views"), "--size", "48", "--count", "4"])
     assert "4 of 8 photographs" in capsys.readouterr().out
     views = PosedViews.load(tmp_path / "views")
     direct = canonical(load_photos(tmp_path), 48, count=4, progress=False)
     assert (views.on_background() - direct.views.on_background()).abs().max() < 0.02
-    mesh = placed(mug, direct.similarity)
+    mesh = placed(house, direct.similarity)
     truth = render_mesh(mesh, views.cameras)
     assert psnr(views.on_background(), truth.on_background()).mean() > 27  # the wall shines through the masks' soft edges
