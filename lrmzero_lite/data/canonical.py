@@ -164,9 +164,10 @@ def _silhouette(photo: Photo, background: Background | None) -> Silhouette:
     if not bool(mask.any()):
         raise InputError(f"{photo.path} shows nothing: its mask is empty; leave that photograph out or mend its mask.")
     edge = torch.cat([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if float(edge.sum()) > max(3.0, CUT_SHARE * float(mask.sum())):
+    cut = float(edge.sum()) > max(3.0, CUT_SHARE * float(mask.sum()))
+    if cut:
         warnings.warn(f"{photo.path.name} cuts the object off at its edge; the missing part counts as empty.", stacklevel=4)
-    return Silhouette(mask.numpy(), photo.lens.resized(width, height), photo.viewmat)
+    return Silhouette(mask.numpy(), photo.lens.resized(width, height), photo.viewmat, cut)
 
 
 def _seen(photo: Photo, similarity: Similarity, camera: Cameras, background: Background | None) -> Tensor:

@@ -15,7 +15,7 @@ Background = Literal["border", "white", "black"]
 TOLERANCE = 0.06  # colours this near to the background, in any channel, may belong to it
 EDGE = 2  # pixels beside the background that may be mixed with it
 REACH = 4.0  # pixels within which the unmixed colour of an edge is looked for
-UNIFORM = 0.6  # share of the border that must show the background
+UNIFORM = 0.4  # share of the border that must show the background
 
 
 def remove_background(image: Tensor, background: Background | float = "border", *, holes: bool = False) -> Tensor:
@@ -46,8 +46,10 @@ def remove_background(image: Tensor, background: Background | float = "border", 
         empty &= np.isin(labels, outside[outside > 0])
     if empty.all():
         raise InputError("An image shows nothing but its background; remove it, or give masks.")
-    edge = ndimage.binary_dilation(empty, ndimage.generate_binary_structure(2, 2), EDGE) & ~empty
+    around = ndimage.generate_binary_structure(2, 2)
+    edge = ndimage.binary_dilation(empty, around, EDGE) & ~empty
     core = ~empty & ~edge
+    edge |= empty & ndimage.binary_dilation(~empty, around)  # covered so little that its colour is the background's, nearly
     alpha = (~empty).astype(np.float64)
     alpha[edge] = np.clip(away[edge] / (4 * TOLERANCE), 0, 1)  # for parts too thin to have a core
     if core.any():

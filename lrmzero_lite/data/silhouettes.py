@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -24,6 +24,7 @@ class Silhouette:
     mask: np.ndarray
     lens: Lens
     viewmat: np.ndarray
+    cut: bool = False  # the object goes on beyond the edge of the photograph
 
     @property
     def position(self) -> np.ndarray:
@@ -40,7 +41,7 @@ class Silhouette:
         """The same silhouette in the world turned by `rotation` [3, 3]."""
         viewmat = self.viewmat.copy()
         viewmat[:3, :3] = viewmat[:3, :3] @ rotation.T
-        return Silhouette(self.mask, self.lens, viewmat)
+        return replace(self, viewmat=viewmat)
 
 
 def upward(viewmats: np.ndarray, positions: np.ndarray, center: np.ndarray) -> np.ndarray:
@@ -90,8 +91,9 @@ def meeting_point(silhouettes: list[Silhouette]) -> np.ndarray:
 def object_box(silhouettes: list[Silhouette]) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper corner [3] of the visual hull, along the world's axes.
 
-    A point belongs to the hull if all but 5 % of the photographs that have it in their frame show it covered, and more than
-    half have it in their frame. The hull contains the object; from few photographs it is larger.
+    A point belongs to the hull if all but 5 % of the photographs show it covered; what lies beyond the frame of a photograph
+    that cuts the object off is unknown to it, and more than half must know. The hull contains the object; from few photographs,
+    and above a flat top that is seen from above only, it is larger.
     Raises InputError if the masks have no point in common, or the photographs do not surround the object.
     """
     center = meeting_point(silhouettes)
@@ -142,8 +144,9 @@ def _bounds(silhouettes: list[Silhouette], low: np.ndarray, high: np.ndarray, si
         column, row = pixels[inside].astype(int).T
         covered = np.zeros(len(alive), bool)
         covered[inside] = mask[row, column]
-        seen[alive] += inside
-        missed[alive] += inside & ~covered
+        known = inside | (not s.cut)
+        seen[alive] += known
+        missed[alive] += known & ~covered
         alive = alive[missed[alive] <= allowed]
     alive = alive[2 * seen[alive] > len(silhouettes)]
     if not len(alive):

@@ -121,7 +121,7 @@ def aside(capture: Capture) -> Capture:
         (lambda f: canonical(empty(photos(f)), 16), "images/left/2.png shows nothing"),
         (lambda f: canonical(aside(photos(f)), 16), "The masks of the 4 photographs have no point in common"),
         (lambda f: canonical(photos(f, 2, np.array([[2.7, 0, 0], [3.5, 0, 0]])), 16), "look along one line"),
-        (lambda f: canonical(photos(f, 2, np.array([[2.7, 0, 0], [2.7, 0.1, 0]])), 16), "do not surround the object"),
+        (lambda f: canonical(photos(f, 2, np.array([[2.7, 0, 0], [2.7, 0.4, 0]])), 16), "do not surround the object"),
         (lambda f: Photo(f / "a.png", LENS, np.diag([2.0, 1, 1, 1])), "a.png has a camera that is not a rigid matrix"),
         (lambda f: Photo(f / "a.png", LENS, np.diag([1.0, 1, -1, 1])), "a.png has a camera that is not a rigid matrix"),
     ],
