@@ -51,7 +51,7 @@ def photos(
             "scale": similarity.scale,
             "rotation": similarity.rotation.tolist(),
             "translation": similarity.translation.tolist(),
-            "hull": found.box.tolist(),
+            "box": found.box.tolist(),
             "photographs": list(found.photos),
         },
     )

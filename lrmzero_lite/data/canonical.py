@@ -68,7 +68,7 @@ class Canonical:
     views: PosedViews
     similarity: Similarity
     photos: tuple[str, ...]  # names of the photographs of `views`
-    box: np.ndarray  # [3], sides of the visual hull in canonical units; the longest is 1.8
+    box: np.ndarray  # [3], sides of the object in canonical units; the longest is 1.8
 
 
 def canonical(
@@ -84,8 +84,8 @@ def canonical(
 ) -> Canonical:
     """Photographs as square views of size x size pixels of an object in the canonical frame.
 
-    Up is found from the cameras or given as a world axis; the visual hull of the masks is centred and its longest side
-    becomes 1.8. Each view is what a camera at the photograph's place sees that looks at the origin with `hfov` degrees: the
+    Up is found from the cameras or given as a world axis; the object's box (see `object_box`) is centred and its longest
+    side becomes 1.8. Each view is what a camera at the photograph's place sees that looks at the origin with `hfov` degrees: the
     photograph turned and zoomed, without distortion, transparent outside of the mask and of the photograph.
 
     count: use so many photographs, those nearest to the structured inputs (even azimuths, elevation 20), and turn the world so

@@ -40,10 +40,12 @@ def remove_background(image: Tensor, background: Background | float = "border", 
         )
     away = np.abs(pixels - color).max(-1)
     empty = away < TOLERANCE
-    if not holes:
-        labels, _ = ndimage.label(empty)
-        outside = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-        empty &= np.isin(labels, outside[outside > 0])
+    labels, _ = ndimage.label(empty)
+    kept = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    if holes:
+        kept.append(labels[ndimage.binary_erosion(empty)])  # narrower ones are mixed colours
+    outside = np.unique(np.concatenate(kept))
+    empty &= np.isin(labels, outside[outside > 0])
     if empty.all():
         raise InputError("An image shows nothing but its background; remove it, or give masks.")
     around = ndimage.generate_binary_structure(2, 2)

@@ -89,7 +89,10 @@ def meeting_point(silhouettes: list[Silhouette]) -> np.ndarray:
 
 
 def object_box(silhouettes: list[Silhouette]) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corner [3] of the visual hull, along the world's axes.
+    """Lower and upper corner [3] of the object along the world's axes: the least that its silhouettes allow, in its visual hull.
+
+    Photographs from above leave the hull open below the object, by a third of its size; what the object must reach is right
+    to some percent there (measured on rendered stand-ins).
 
     A point belongs to the hull if all but 5 % of the photographs show it covered; what lies beyond the frame of a photograph
     that cuts the object off is unknown to it, and more than half must know. The hull contains the object; from few photographs,
@@ -151,6 +154,31 @@ def _bounds(silhouettes: list[Silhouette], low: np.ndarray, high: np.ndarray, si
     alive = alive[2 * seen[alive] > len(silhouettes)]
     if not len(alive):
         return None
-    margin = step if spread else step / 2
-    first, last = points[alive].min(0) - margin, points[alive].max(0) + margin
-    return (np.maximum(first, low), np.minimum(last, high)) if spread else (first, last)
+    found = points[alive]
+    if spread:
+        return np.maximum(found.min(0) - step, low), np.minimum(found.max(0) + step, high)
+    hull = np.stack([found.min(0) - step / 2, found.max(0) + step / 2])
+    least, most = _reached(silhouettes, found, float(step.max()))
+    reached = np.where(most - least > step, [least - step / 2, most + step / 2], hull)
+    return reached[0], reached[1]
+
+
+def _reached(silhouettes: list[Silhouette], points: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [3] that the object reaches for certain: along every ray of a mask it is somewhere within the hull.
+
+    points: [P, 3] of the hull, `step` apart; those that one photograph shows in the same square of that size are on one ray.
+    """
+    least, most = np.full(3, np.inf), np.full(3, -np.inf)
+    for s in silhouettes:
+        local = points @ s.viewmat[:3, :3].T + s.viewmat[:3, 3]
+        pixels, inside = s.lens.project(local)
+        if not inside.any():
+            continue
+        square = max(1.0, step * s.lens.fx / float(np.median(local[:, 2])))
+        cell = (pixels[inside] / square).astype(int)
+        _, ray = np.unique(cell[:, 0] * 100_000 + cell[:, 1], return_inverse=True)
+        nearest, farthest = (np.full((ray.max() + 1, 3), fill) for fill in (np.inf, -np.inf))
+        np.minimum.at(nearest, ray, points[inside])
+        np.maximum.at(farthest, ray, points[inside])
+        least, most = np.minimum(least, farthest.min(0)), np.maximum(most, nearest.max(0))
+    return least, most
