@@ -19,7 +19,7 @@ from ..cameras import GSO_RADIUS, HFOV_DEGREES, look_at, spherical
 from ..data.generator_views import LAYOUTS
 from ..errors import InputError
 from ..files import write_json, write_text
-from ..provenance import Provenance, config_hash
+from ..provenance import Provenance, config_hash, plain_config
 from .layout_protocol import LayoutProtocol, layout_protocol
 from .methods import Method, resolve
 from .results import METRICS, Row, interval_note, summarize
@@ -168,7 +168,8 @@ def _object_means(rows: Sequence[Row]) -> list[Row]:
 def _about(setting: Setting) -> dict[str, Any]:
     protocol = asdict(setting.protocol)
     kept = {key: protocol[key] for key in ("inputs", "azimuths", "elevations", "distance", "hfov")}
-    return {"name": setting.name, "sweep": setting.sweep, "value": setting.value, "imitate": setting.imitate, **kept}
+    about = {"name": setting.name, "sweep": setting.sweep, "value": setting.value, "imitate": setting.imitate}
+    return plain_config(about | kept)
 
 
 def _write_csv(path: Path, rows: Sequence[tuple[Setting, Row]]) -> None:

@@ -22,6 +22,7 @@ from lrmzero_lite.data.generator_views import (
     split_grid,
 )
 from lrmzero_lite.data.matte import remove_background
+from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.evaluate import psnr
 from lrmzero_lite.render import render_mesh
 
@@ -66,8 +67,9 @@ def test_a_cube_of_six_colours_shows_its_sides_in_order(cube, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_grids_there_and_back(cube, layout, tmp_path):
-    small = replace(cube, vertices=cube.vertices * np.float32(0.7))
+def test_grids_there_and_back(layout, tmp_path):
+    house = sample_object("birdhouse")
+    small = replace(house, vertices=house.vertices * np.float32(0.8))
     views = render_mesh(small, layout.cameras(64), supersample=3)
     grid = join_grid(views, layout)
     assert grid.shape == (64 * layout.rows, 64 * layout.columns, 3)
@@ -75,8 +77,8 @@ def test_grids_there_and_back(cube, layout, tmp_path):
     save_grid(views, layout, tmp_path / "grid.png")
     again = from_grid(tmp_path / "grid.png", layout.name)
     torch.testing.assert_close(again.cameras.viewmats, views.cameras.viewmats)
-    assert (again.alpha - views.alpha).abs().mean() < 4e-3 and (again.alpha - views.alpha).abs().max() < 0.5
-    assert psnr(again.on_background(), views.on_background()).min() > 35  # on white, though the file is grey
+    assert (again.alpha - views.alpha).abs().mean() < 8e-3
+    assert psnr(again.on_background(), views.on_background()).min() > 28  # on white, though the file is grey
     kept = from_grid(tmp_path / "grid.png", layout, background=None)
     assert (kept.alpha == 1).all()
     said = from_grid(tmp_path / "grid.png", layout, imitate=True).cameras
