@@ -28,9 +28,10 @@ from .fit import fit
 from .mesh import mesh
 from .network import evaluate, reconstruct, train
 from .objects import render, synthesize
+from .photos import photos
 from .turntable import turntable
 
-VERBS = (synthesize, verify, data, render, train, evaluate, reconstruct, fit, mesh, turntable, convert)
+VERBS = (synthesize, verify, data, render, photos, train, evaluate, reconstruct, fit, mesh, turntable, convert)
 COMMANDS = {verb.__name__: verb for verb in VERBS}
 
 

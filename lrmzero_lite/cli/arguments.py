@@ -9,6 +9,8 @@ from ..errors import InputError
 
 Device = Literal["auto", "cpu", "cuda"]
 Rung = Literal["smoke", "lite", "workstation", "paper"]
+Align = Literal["auto", "always", "never"]
+BackgroundChoice = Literal["border", "white", "black"]
 HELD_OUT = tuple(range(3, 64, 8))  # of the 64-camera set; neither gso4 nor gso8 takes one of them
 
 
@@ -31,15 +33,60 @@ def pick_device(name: Device) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def load_views(path: str, views: Literal["gso4", "gso8"], size: int):
-    """(PosedViews, None) from a folder of posed images, or (its rendered structured input views, TexturedMesh) of an object."""
+def load_views(
+    path: str,
+    views: Literal["gso4", "gso8"],
+    size: int,
+    *,
+    layout: str | None = None,
+    align: Align = "never",
+    masks: Path | None = None,
+    background: BackgroundChoice | None = None,
+    imitate: bool = False,
+):
+    """(PosedViews, None) of photographs or a generator's grid, or (rendered structured input views, TexturedMesh) of an object.
+
+    align: "auto" brings photographs into the canonical frame unless they stand in it, and says so; `views` then decides how
+    many of them are used, the other options are those of `canonical`.
+    """
     from ..cameras import STRUCTURED_INPUTS, gso_cameras
     from ..data import load_posed
+    from ..data.canonical import is_canonical
+    from ..data.generator_views import from_grid
+    from ..data.posed import load_photos
     from ..render import render_mesh
 
-    folder = Path(path)
-    if folder.is_dir() and any((folder / name).exists() for name in ("opencv_cameras.json", "transforms.json")):
-        return load_posed(folder), None
+    count = 4 if views == "gso4" else 8
+    if layout is not None:
+        return from_grid(path, layout, background=background or "border", imitate=imitate), None
+    if has_cameras(Path(path)):
+        if align == "never":
+            return load_posed(path), None
+        capture = load_photos(path, masks=masks)
+        if align == "auto" and masks is None and background is None and is_canonical(capture):
+            return load_posed(path), None
+        return aligned(capture, size, min(count, len(capture)), background=background, imitate=imitate).views, None
     mesh = load_object(path)
-    cameras = gso_cameras(size)[list(STRUCTURED_INPUTS[4 if views == "gso4" else 8])]
-    return render_mesh(mesh, cameras, supersample=3), mesh
+    return render_mesh(mesh, gso_cameras(size)[list(STRUCTURED_INPUTS[count])], supersample=3), mesh
+
+
+def has_cameras(path: Path) -> bool:
+    """Whether a folder or file holds posed images rather than an object."""
+    from ..data.colmap import find_colmap, holds_binary
+
+    if path.is_dir():
+        files = any((path / name).exists() for name in ("opencv_cameras.json", "transforms.json"))
+        return files or find_colmap(path) is not None or holds_binary(path)
+    return path.suffix == ".json" or path.name in ("images.txt", "cameras.txt")
+
+
+def aligned(capture, size: int, count: int | None, **options):
+    """`canonical`, with one line that says what it did."""
+    from ..data.canonical import canonical
+
+    found = canonical(capture, size, count=count, **options)
+    sides = " x ".join(f"{side:.2f}" for side in found.box)
+    print(
+        f"{len(found.photos)} of {len(capture)} photographs, scaled by {found.similarity.scale:.4g}: the object is {sides}"
+    )
+    return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
-from .arguments import HELD_OUT, Device, Rung, load_views, pick_device
+from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, load_views, pick_device
 
 if TYPE_CHECKING:
     from ..data.mesh_source import MeshSource
@@ -138,17 +138,28 @@ def reconstruct(
     weights: str = "lite-128",
     size: int | None = None,
     views: Literal["gso4", "gso8"] = "gso4",
+    layout: Literal["instant3d", "zero123plus", "zero123plus_v11"] | None = None,
+    align: Align = "auto",
+    masks: Path | None = None,
+    background: BackgroundChoice | None = None,
+    imitate: bool = False,
     device: Device = "auto",
 ) -> None:
     """Reconstruct an object as Gaussians: gaussians.ply, and viewer.html to turn it in a browser.
 
     Args:
-        path: A mesh (it is rendered into input views first), a folder with opencv_cameras.json or transforms.json and
-            RGBA images, or sample:NAME.
+        path: A mesh (it is rendered into input views first), photographs with opencv_cameras.json, transforms.json or COLMAP's
+            text model, the picture of a multi-view generator (see --layout), or sample:NAME.
         out: Folder to write into.
         weights: A shipped name such as lite-128, or a .safetensors file.
         size: Image size at which the network works; by default the size it was trained at.
-        views: Which structured input views to render of a mesh.
+        views: Which structured input views to render of a mesh, and so how many photographs to use if they are aligned.
+        layout: The path is one picture with the views of this generator.
+        align: Centre, scale and turn photographs by their cameras and masks: auto does unless they stand in the canonical
+            frame already. --masks and --background imply it.
+        masks: Folder of masks, not black where the object is; by default masks/ beside the photographs, or their alpha.
+        background: Remove a background of one colour: that of the border, white or black.
+        imitate: Say that pictures were taken from the distance and with the field of view of the training views.
         device: Where to run the network.
     """
     from ..cameras import gso_cameras
@@ -160,7 +171,7 @@ def reconstruct(
     started = time.perf_counter()
     device = pick_device(device)
     model, size = load_model(weights, device), size or int(read_about(weights)["size"])
-    posed, mesh = load_views(path, views, size)
+    posed, mesh = load_views(path, views, size, layout=layout, align=align, masks=masks, background=background, imitate=imitate)
     posed = posed.resized(size)
     gaussians = predict(model, posed).to("cpu")
     kept = gaussians.pruned(min_opacity=1 / 255)

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from lrmzero_lite import Cameras, InputError, PosedViews, look_at
-from lrmzero_lite.data.posed import load_cameras_transforms, load_posed, save_transforms
+from lrmzero_lite.data.lens import Lens
+from lrmzero_lite.data.posed import load_cameras_transforms, load_posed, read_transforms, save_transforms
 
 
 @pytest.fixture
@@ -86,9 +87,11 @@ def test_intrinsics_from_an_angle_defaults_and_frames(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"k1": 0.01}, r"distortion k1 = 0\.01"),
-        ({"frames": frame(p2=-0.2)}, "distortion p2"),
-        ({"camera_model": "OPENCV_FISHEYE"}, "undistort"),
+        ({"camera_model": "EQUIRECTANGULAR"}, r"frame 0 \(a\.png\) has the camera model 'EQUIRECTANGULAR'; undistort"),
+        ({"k1": "strong"}, "not a number"),
+        ({"frames": frame(k2=float("inf"))}, r"frame 0 \(a\.png\): A lens holds a number that is not finite"),
+        ({"frames": frame(mask_path="gone.png")}, r"frame 0 \(a\.png\) names the mask gone.png, which does not exist"),
+        ({"frames": frame(mask_path=5)}, "names the mask 5, which does not exist"),
         ({"frames": frame(transform_matrix=np.diag([1, 1, 0, 1.0]).tolist())}, r"frame 0 \(a\.png\).*not rigid"),
         ({"frames": frame(transform_matrix=np.diag([1, 1, -1, 1.0]).tolist())}, "not rigid"),
         ({"frames": frame(transform_matrix=np.diag([2, 2, 2, 1.0]).tolist())}, "not rigid"),
@@ -111,6 +114,43 @@ def test_bad_transforms(tmp_path, changes, match):
     write(tmp_path, **changes)
     with pytest.raises(InputError, match=match):
         load_posed(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"k1": 0.01}, {"frames": frame(p2=-0.2)}, {"camera_model": "OPENCV_FISHEYE"}])
+def test_cameras_alone_cannot_hold_a_distorted_lens(tmp_path, changes):
+    with pytest.raises(InputError, match="frame 0 has a distorted lens, which cameras cannot hold; load_posed undoes it"):
+        load_cameras_transforms(write(tmp_path, **changes))
+
+
+def test_the_dialects_of_lenses(tmp_path):
+    """nerfstudio's k1 to k4, the rational model that k5 implies, instant-ngp's is_fisheye; a frame overrides the file."""
+    lens = lambda **changes: read_transforms(write(tmp_path, **changes)).photos[0].lens
+    plain = {"k1": 0.1, "k2": 0.2, "k3": 0.0, "k4": 0.0, "p1": 0.01, "p2": 0.02}
+    assert lens(**plain) == Lens(6, 4, 5.0, 5.0, 3.0, 2.0, (0.1, 0.2), (0.01, 0.02))
+    assert lens(**plain | {"k4": 0.4}, camera_model="OPENCV").radial == (0.1, 0.2, 0.0, 0.4)
+    assert lens(**plain, k5=0.5).bend == lens(**plain, camera_model="FULL_OPENCV").bend == "rational"
+    for fisheye in ({"camera_model": "OPENCV_FISHEYE"}, {"is_fisheye": True, "camera_model": "OPENCV"}):
+        assert lens(k1=0.1, **fisheye) == Lens(6, 4, 5.0, 5.0, 3.0, 2.0, (0.1,), bend="fisheye")
+    assert lens(k1=0.1, frames=frame(k1=0.3, cx=2.5)) == Lens(6, 4, 5.0, 5.0, 2.5, 2.0, (0.3,))
+
+
+def test_load_posed_undoes_distortion_and_masks(tmp_path):
+    """A radial lens shows the plane at depth 1 at r (1 + k r^2): the edge of a mask at x = 0.5 appears there again."""
+    lens = Lens(101, 61, 80.0, 80.0, 50.5, 30.5, (0.15,))
+    columns = np.arange(101) + 0.5
+    inside = lens.unproject(np.stack([columns, np.full(101, 30.5)], axis=-1))
+    mask = np.zeros((61, 101), np.uint8)
+    mask[:, inside[:, 0] / inside[:, 2] < 0.5] = 1  # labels 0 and 1, as annotation tools write them
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    changes = {"w": 101, "h": 61, "fl_x": 80, "k1": 0.15, "frames": frame(file_path="b.png", mask_path="m.png")}
+    write(tmp_path, **changes)
+    Image.new("RGB", (101, 61), (10, 20, 30)).save(tmp_path / "b.png")
+    views = load_posed(tmp_path)
+    assert (views.images[0, 30, 50] * 255).round().tolist() == [10, 20, 30, 255]
+    alpha = views.alpha[0, 30, :, 0]
+    edge = float(alpha[45:].sum()) + 45  # columns left of the edge are covered
+    assert edge == pytest.approx(50.5 + 80 * 0.5, abs=0.6)
+    assert torch.equal(views.cameras.Ks[0], torch.tensor([[80.0, 0, 50.5], [0, 80, 30.5], [0, 0, 1]]))
 
 
 def test_bad_folders(tmp_path, views):

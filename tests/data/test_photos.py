@@ -1,0 +1,172 @@
+"""Masks wherever they lie, and every kind of bad photograph as one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lrmzero_lite import Gaussians, InputError, look_at
+from lrmzero_lite.cameras import spherical
+from lrmzero_lite.cli import main
+from lrmzero_lite.data.canonical import canonical
+from lrmzero_lite.data.generator_views import ZERO123PLUS, save_grid
+from lrmzero_lite.data.lens import Lens
+from lrmzero_lite.data.photos import Capture, Photo
+from lrmzero_lite.data.posed import load_photos
+from lrmzero_lite.model import GSLRM, ModelConfig, save_model
+from lrmzero_lite.render import render_mesh
+
+LENS = Lens(40, 30, 40.0, 40.0, 20.0, 15.0)
+PLACES = spherical(np.arange(4) * 90.0, np.full(4, 20.0), 2.7)
+
+
+def photos(folder, count=4, places=PLACES, alpha=True) -> Capture:
+    """Pictures of a square in the middle, from around the origin."""
+    found = []
+    (folder / "images/left").mkdir(parents=True)
+    for index, viewmat in enumerate(look_at(places[:count], 40).viewmats.double().numpy()):
+        pixels = np.full((30, 40, 4), 255, np.uint8)
+        pixels[8:22, 13:27, :3] = (200, 40, 40)
+        pixels[..., 3] = 0 if alpha else 255
+        pixels[8:22, 13:27, 3] = 255
+        path = folder / f"images/left/{index}.jpg.png" if index == 1 else folder / f"images/left/{index}.png"
+        Image.fromarray(pixels, "RGBA").save(path)
+        found.append(Photo(path, LENS, viewmat))
+    return Capture(tuple(found), "square")
+
+
+def transforms(folder, capture: Capture, **changes) -> None:
+    frames = [
+        {
+            "file_path": photo.path.relative_to(folder).as_posix(),
+            "transform_matrix": (np.linalg.inv(photo.viewmat) @ np.diag([1, -1, -1, 1])).tolist(),
+        }
+        for photo in capture.photos
+    ]
+    (folder / "transforms.json").write_text(json.dumps({"w": 40, "h": 30, "fl_x": 40.0, "frames": frames} | changes))
+
+
+@pytest.mark.parametrize("place", ["masks/left/{}.png", "masks/{}.png", "images/masks/left/{}.png", "mask/left/{}.png.png"])
+def test_masks_are_found(tmp_path, place):
+    capture = photos(tmp_path, alpha=False)
+    transforms(tmp_path, capture)
+    assert all(photo.mask is None for photo in load_photos(tmp_path).photos)
+    for photo in capture.photos:
+        target = tmp_path / place.format(photo.path.stem)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.pad(np.full((14, 14), 255, np.uint8), ((8, 8), (13, 13)))).save(target)
+    found = load_photos(tmp_path)
+    for photo in found.photos:
+        assert photo.mask is not None
+        alpha = photo.rgba()[..., 3]
+        assert alpha.sum() == 14 * 14 and alpha[8:22, 13:27].min() == 1
+    assert canonical(found, 16, progress=False).views.alpha.mean() > 0.05
+
+
+def test_a_folder_of_masks_by_name(tmp_path):
+    capture = photos(tmp_path, alpha=False)
+    transforms(tmp_path, capture)
+    with pytest.raises(InputError, match="nowhere is not a folder of masks"):
+        load_photos(tmp_path, masks=tmp_path / "nowhere")
+    (tmp_path / "mine").mkdir()
+    for index in (0, 1, 2):
+        Image.new("L", (80, 60), 255).save(tmp_path / f"mine/{index}{'.jpg' if index == 1 else ''}.png")
+    with pytest.raises(InputError, match="mine holds no mask of 3.png; add 3.png"):
+        load_photos(tmp_path, masks=tmp_path / "mine")
+    Image.new("L", (80, 60), 0).save(tmp_path / "mine/3.png")
+    found = load_photos(tmp_path, masks=tmp_path / "mine").photos
+    assert found[0].rgba()[..., 3].min() == 1 and found[3].rgba()[..., 3].max() == 0
+    Image.new("L", (60, 60), 0).save(tmp_path / "mine/3.png")
+    with pytest.raises(InputError, match="mine/3.png is 60x60 pixels but its photograph 40x30"):
+        found[3].rgba()
+    (tmp_path / "mine/3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="mine/3.png is not a readable image"):
+        found[3].rgba()
+
+
+def test_a_plain_background_serves_as_mask(tmp_path):
+    capture = photos(tmp_path, alpha=False)
+    with pytest.raises(InputError, match="0.png is opaque everywhere and has no mask"):
+        canonical(capture, 16, progress=False)
+    masked = canonical(photos(tmp_path / "b"), 16, progress=False)
+    for background in ("border", "white"):
+        found = canonical(capture, 16, background=background, progress=False)
+        assert (found.views.alpha - masked.views.alpha).abs().max() < 0.02
+    with pytest.raises(InputError, match="of the border of an image of 40x30 pixels is black"):
+        canonical(capture, 16, background="black", progress=False)
+
+
+def empty(capture: Capture) -> Capture:
+    Image.new("RGBA", (40, 30)).save(capture.photos[2].path)
+    return capture
+
+
+def aside(capture: Capture) -> Capture:
+    """One mask in the corner of its photograph, where none of the others' rays pass."""
+    pixels = np.zeros((30, 40, 4), np.uint8)
+    pixels[1:4, 1:4] = 255
+    Image.fromarray(pixels, "RGBA").save(capture.photos[2].path)
+    return capture
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda f: Capture((), "x"), "x lists no photographs"),
+        (lambda f: canonical(photos(f, 1), 16), "square has 1 photograph, which does not tell the object's size"),
+        (lambda f: canonical(photos(f), 16, count=5), "count = 5 photographs were asked for, but square has 4"),
+        (lambda f: canonical(photos(f), 16, hfov=180), "16 pixels and 180 degrees"),
+        (lambda f: canonical(empty(photos(f)), 16), "images/left/2.png shows nothing"),
+        (lambda f: canonical(aside(photos(f)), 16), "The masks of the 4 photographs have no point in common"),
+        (lambda f: canonical(photos(f, 2, np.array([[2.7, 0, 0], [3.5, 0, 0]])), 16), "look along one line"),
+        (lambda f: canonical(photos(f, 2, np.array([[2.7, 0, 0], [2.7, 0.4, 0]])), 16), "do not surround the object"),
+        (lambda f: Photo(f / "a.png", LENS, np.diag([2.0, 1, 1, 1])), "a.png has a camera that is not a rigid matrix"),
+        (lambda f: Photo(f / "a.png", LENS, np.diag([1.0, 1, -1, 1])), "a.png has a camera that is not a rigid matrix"),
+    ],
+)
+def test_bad_captures(tmp_path, make, match):
+    with pytest.raises(InputError, match=match):
+        make(tmp_path)
+
+
+def test_a_camera_that_looks_away(tmp_path):
+    capture = photos(tmp_path)
+    behind = np.diag([-1.0, 1, -1, 1]) @ capture.photos[1].viewmat
+    turned = Capture((capture.photos[0], Photo(capture.photos[1].path, LENS, behind), *capture.photos[2:]), "x")
+    with pytest.raises(InputError, match="Photograph 1 looks away from what the others see"):
+        canonical(turned, 16, progress=False)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(0)
+    save_model(GSLRM(ModelConfig(width=32, layers=1, heads=2, patch=8)), path, size=32)
+    return str(path)
+
+
+def test_reconstruct_photographs_and_grids(tmp_path, tiny, cube, capsys):
+    """The command line: photographs are aligned unless told not to be, a generator's picture is split."""
+    transforms(tmp_path, photos(tmp_path))
+    common = ["--weights", tiny]
+    main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "a"), *common])
+    assert "4 of 4 photographs, scaled by" in capsys.readouterr().out  # 40x30 is not the canonical square
+    save_grid(render_mesh(cube, ZERO123PLUS.cameras(32)), ZERO123PLUS, tmp_path / "grid.png")
+    main(
+        ["reconstruct", str(tmp_path / "grid.png"), "--layout", "zero123plus", "--imitate", "--out", str(tmp_path / "b"), *common]
+    )
+    assert "from 6 views of 32x32" in capsys.readouterr().out
+    for name in "ab":
+        assert len(Gaussians.load(tmp_path / name / "gaussians.ply")) > 0
+    for arguments, sentence in (
+        ([str(tmp_path), "--align", "never"], "images are 40x30; crop them to a square first"),
+        ([str(tmp_path / "grid.png"), "--layout", "instant3d"], "is no grid of 2x2 square views"),
+        ([str(tmp_path), "--masks", str(tmp_path / "none")], "is not a folder of masks"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["reconstruct", *arguments, "--out", str(tmp_path / "c"), *common])
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert stop.value.code == 2 and len(lines) == 1 and sentence in lines[0]
+    assert not (tmp_path / "c").exists()
