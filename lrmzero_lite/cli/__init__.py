@@ -3,7 +3,8 @@
 lrmzero synthesize --seeds 0:8 --out objects
 lrmzero synthesize --seeds 0:400000 --out shards
 lrmzero verify shards
-lrmzero data matsynth --out materials
+lrmzero data gso --out gso
+lrmzero photos my_photos --out views
 lrmzero render objects/zeroverse_00000000.glb --out views
 lrmzero train --preset lite --data shards --out runs/lite
 lrmzero evaluate --weights lite-128 --objects objects --protocol gso4 --out results

@@ -93,7 +93,7 @@ def evaluate(
     weights: str,
     out: Path,
     objects: Path | None = None,
-    protocol: Literal["gso4", "gso8", "random"] = "gso4",
+    protocol: Literal["gso4", "gso8", "random", "instant3d", "zero123plus", "zero123plus_v11"] = "gso4",
     size: int | None = None,
     split: str | None = None,
     baselines: bool = True,

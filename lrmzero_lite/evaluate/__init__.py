@@ -2,6 +2,7 @@
 
 from .baselines import BASELINES
 from .bootstrap import bootstrap_interval
+from .layout_protocol import layout_protocol
 from .methods import Prediction
 from .metrics import alpha_iou, depth_mae, lpips, psnr, ssim
 from .protocol import GSO4, GSO8, PROTOCOLS, RANDOM8, Protocol, views_for
@@ -25,6 +26,7 @@ __all__ = [
     "comparison_table",
     "depth_mae",
     "evaluate",
+    "layout_protocol",
     "load_paper",
     "lpips",
     "psnr",

@@ -72,11 +72,16 @@ PROTOCOLS = {p.name: p for p in (GSO4, GSO8, RANDOM8)}
 
 
 def protocol_named(protocol: str | Protocol) -> Protocol:
-    """A protocol by name: gso4, gso8 or random. Raises InputError for another name."""
+    """A protocol by name: gso4, gso8, random or a generator's layout. Raises InputError for another name."""
+    from ..data.generator_views import LAYOUTS
+    from .layout_protocol import layout_protocol
+
     if isinstance(protocol, Protocol):
         return protocol
+    if protocol in LAYOUTS:
+        return layout_protocol(protocol)
     if protocol not in PROTOCOLS:
-        raise InputError(f"Protocol {protocol!r} is unknown; choose {', '.join(PROTOCOLS)}.")
+        raise InputError(f"Protocol {protocol!r} is unknown; choose {', '.join([*PROTOCOLS, *LAYOUTS])}.")
     return PROTOCOLS[protocol]
 
 
