@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from .config import TrainConfig
 from .optimizer import Together
 
 TIMEOUT = timedelta(minutes=10)  # for one exchange: where a process died the others end, instead of waiting for ever
+TURN = 0.5  # seconds
 VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets beside WORLD_SIZE
 
 Result = TypeVar("Result")
@@ -172,6 +174,9 @@ def join_processes(device: str, config: TrainConfig) -> Iterator[Team]:
         _open_group(device, rank, world)
     yield Team(rank, world, local_rank, device, sharded=world > 1 and config.parallel == "fsdp")
     if world > 1 and not opened:
+        # gloo's threads need the interpreter to let go of the last tensors that they gathered. Whoever frees the group waits
+        # for these threads and keeps the interpreter meanwhile, for ever if they have not had their turn: here they have it.
+        time.sleep(TURN)
         dist.destroy_process_group()
 
 
