@@ -214,13 +214,40 @@ def test_summary_is_a_mean_of_object_means():
 
 
 def test_rows_round_trip_and_damage_is_named(tmp_path):
-    rows = [Row('with "quotes", commas', "s", "m", 3, 22.5, -10.123456789, 1 / 3, None, 0.0, float("nan"), 1.0)]
+    rows = [Row('with "quotes", commas', "s", "m", 3, 22.5, -10.123456789, psnr=1 / 3, flip=0.0, lpips=float("nan"), seconds=1.0)]
     path = tmp_path / "rows.csv"
     write_rows(path, rows)
-    assert read_rows(path) == rows
-    path.write_text(path.read_text() + "a,s,m,zero,1,2,3,4,5,6,7\n")
-    with pytest.raises(InputError, match="line 3 is damaged"):
+    assert read_rows(path) == rows and read_rows(path)[0].seconds == 1.0
+    whole = path.read_text()
+    path.write_text(whole + "a,s,m,zero" + ",1" * (len(COLUMNS) - 4) + "\n")
+    with pytest.raises(InputError, match="line 3 is damaged .*'zero'"):
         read_rows(path)
+    path.write_text(whole + "a,s,m,1,2,3\n")  # a process that died while writing
+    with pytest.raises(InputError, match="line 3 is damaged .*no cell for 'angle'"):
+        read_rows(path)
+    path.write_text("object,view\na,1\n")
+    with pytest.raises(InputError, match="line 2 is damaged .*no column 'set'"):
+        read_rows(path)
+
+
+def test_files_of_the_first_columns_stay_readable(tmp_path):
+    """The header of results committed before FLIP and the masked metrics."""
+    old = "object,set,method,view,azimuth,elevation,psnr,ssim,lpips,depth_mae,alpha_iou\na,s,m,3,22.5,-10,21.5,0.9,,0.1,0.8\n"
+    (tmp_path / "old.csv").write_text(old)
+    (row,) = read_rows(tmp_path / "old.csv")
+    assert row == Row("a", "s", "m", 3, 22.5, -10, psnr=21.5, ssim=0.9, depth_mae=0.1, alpha_iou=0.8)
+    assert row.flip is None and row.psnr_masked is None and row.angle is None and row.seconds is None
+    committed = sorted((Path(__file__).parents[2] / "book" / "results" / "eval").glob("*/per_view.csv"))
+    assert committed and all(row.psnr > 0 for path in committed[:2] for row in read_rows(path))
+
+
+def test_seconds_are_of_objects_and_no_part_of_a_row_s_identity():
+    rows = [
+        Row(o, "s", "m", view, 0, 0, psnr=20.0, seconds=t) for o, t in (("a", 1.0), ("b", 9.0), ("c", 2.0)) for view in (0, 1)
+    ]
+    assert summarize(rows, ["m"])["m"]["seconds"] == 2.0
+    assert summarize([Row("a", "s", "m", 0, 0, 0)], ["m"])["m"]["seconds"] is None
+    assert rows[0] == dataclasses.replace(rows[0], seconds=5.0) != dataclasses.replace(rows[0], psnr=21.0)
 
 
 def test_a_network_is_judged_through_its_gaussians(objects, tmp_path, monkeypatch):
