@@ -30,6 +30,13 @@ def grey(inputs, cameras):
     return torch.full((len(cameras), cameras.height, cameras.width, 3), 0.5)
 
 
+def without_seconds(path):
+    """The lines of a CSV but for their last cell, the time, which no two runs share."""
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(",seconds")
+    return [line.rpartition(",")[0] for line in lines]
+
+
 def judge(objects, out, method=grey, **options):
     return evaluate(method, objects, "gso4", size=SIZE, out=out, supersample=2, progress=False, name="fake", **options)
 
@@ -43,6 +50,9 @@ def test_files_and_order(objects, tmp_path):
     assert [r["method"] for r in table] == [m for m in ("fake", *BASELINES) for _ in range(30)]  # rows of the model first
     assert [r["object"] for r in table[:30]] == ["a"] * 10 + ["b"] * 10 + ["c"] * 10
     assert all(r["lpips"] == "" and r["depth_mae"] == "" for r in table)
+    assert all(0 < float(r["flip"]) < 1 and float(r["psnr_masked"]) > 0 and float(r["ssim_masked"]) < 1 for r in table)
+    assert all(0 < float(r["angle"]) < 90 and float(r["seconds"]) >= 0 for r in table)
+    assert len({r["seconds"] for r in table if (r["method"], r["object"]) == ("fake", "a")}) == 1  # of the object, repeated
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["objects"] == 3 and summary["views"] == 30 and summary["size"] == SIZE
     ours = [np.mean([float(r["psnr"]) for r in table if (r["method"], r["object"]) == ("fake", o)]) for o in "abc"]
@@ -69,12 +79,49 @@ def test_metrics_are_those_of_the_rendered_truth(objects, tmp_path):
     results = judge(objects[:1], tmp_path, oracle)
     ours = [r for r in results.rows if r.method == "fake"]
     assert all(r.psnr > 99 and r.ssim > 1 - 1e-6 and r.depth_mae < 1e-6 and r.alpha_iou == 1 for r in ours)
+    assert all(r.flip == 0 and r.psnr_masked > 99 and r.ssim_masked > 1 - 1e-6 for r in ours)
     for row in ours:
         assert row.azimuth == pytest.approx(row.view % 16 * 22.5, abs=1e-3)
         assert row.elevation == pytest.approx(row.view // 16 * 20, abs=1e-3)
     assert results.summary["methods"]["fake"]["psnr"]["low"] is None  # no interval from one object
     white = [r for r in results.rows if r.method == "white"]
-    assert all(r.psnr < 20 for r in white)
+    assert all(r.psnr < 20 and r.psnr_masked < r.psnr and r.ssim_masked < r.ssim for r in white)  # the background is right
+
+
+def test_oracles_see_the_mesh_and_stand_apart(objects, tmp_path):
+    """An oracle gets the normalised mesh, is judged on the same views, and appears in the summary under its own heading."""
+    from lrmzero_lite.render import render_mesh
+
+    def mesh_itself(mesh, inputs, cameras):
+        views = render_mesh(mesh, cameras, supersample=2)
+        return Prediction(views.on_background(1.0), views.alpha, views.depth)
+
+    results = judge(objects[:2], tmp_path, oracles={"mesh": mesh_itself})
+    theirs = [r for r in results.rows if r.method == "mesh"]
+    assert len(theirs) == 20 and all(r.psnr > 99 for r in theirs) and results.rows[-20:] == tuple(theirs)
+    summary = results.summary
+    assert list(summary["oracles"]) == ["mesh"] and list(summary["methods"]) == ["fake", *BASELINES]
+    assert results.mean("mesh") > 99 and set(summary["sets"]["mesh"]) == {"fake", *BASELINES, "mesh"}
+    before = (tmp_path / "per_view.csv").read_bytes()
+    judge(objects[:2], tmp_path, lambda inputs, cameras: grey(inputs, cameras), oracles={"mesh": None})  # nothing is judged again
+    assert (tmp_path / "per_view.csv").read_bytes() == before
+    with pytest.raises(InputError, match="'white' names a method and an oracle"):
+        judge(objects[:1], tmp_path, oracles={"white": mesh_itself})
+
+
+def test_faint_depth_counts_as_none(objects, tmp_path):
+    """A prediction with perfect depth everywhere but hardly any opacity misses the whole depth; one without alpha keeps it."""
+    from lrmzero_lite.render import render_mesh
+
+    def depth_at(alpha):
+        def method(inputs, cameras):
+            views = render_mesh(objects[0].normalized(), cameras, supersample=2)
+            return Prediction(views.on_background(1.0), None if alpha is None else alpha * views.alpha, views.depth)
+
+        return method
+
+    errors = [judge(objects[:1], tmp_path / str(a), depth_at(a), baselines=False).mean("fake", "depth_mae") for a in (None, 0.4)]
+    assert errors[0] < 1e-6 and 1.5 < errors[1] < 3  # the object is 2.7 away, its front closer
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
@@ -102,8 +149,8 @@ def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after
     names = [o.name for o in objects]
     assert seen_again[: 4 - stop_after] == names[stop_after:]  # the complete objects are not judged again
     assert len(seen_again) == 4 - stop_after + 3  # and three for the gallery
-    whole, parts = ((tmp_path / f / "per_view.csv").read_bytes() for f in ("whole", "parts"))
-    assert whole == parts
+    whole, parts = (tmp_path / f / "per_view.csv" for f in ("whole", "parts"))
+    assert without_seconds(whole) == without_seconds(parts)
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
     assert summaries[0]["methods"] == summaries[1]["methods"]
 
@@ -111,10 +158,10 @@ def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after
 def test_an_incomplete_object_is_judged_again(objects, tmp_path):
     judge(objects[:2], tmp_path)
     path = tmp_path / "per_view.csv"
-    whole = path.read_bytes()
+    rows, whole = read_rows(path), path.read_bytes()
     path.write_bytes(b"\n".join(whole.split(b"\n")[:-4]) + b"\n")  # the last three rows of object b are lost
     judge(objects[:2], tmp_path)
-    assert path.read_bytes() == whole
+    assert read_rows(path) == rows
 
 
 def test_another_configuration_starts_afresh(objects, tmp_path, capsys):
