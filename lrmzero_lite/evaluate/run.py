@@ -25,8 +25,9 @@ from .judge import Truth, judge, predict
 from .methods import Method, Prediction, resolve
 from .metrics import psnr
 from .perceptual import MIN_SIZE, shared_lpips
-from .protocol import Protocol, protocol_named, views_for
+from .protocol import Protocol, protocol_named
 from .results import CSV_FILE, METRICS, SUMMARY_FILE, Results, Row, interval_note, read_rows, summarize, write_rows
+from .view_cache import cached_views, object_key, sources_digest
 
 CONFIG_FILE = "config.json"
 GALLERY_FOLDER = "gallery"
@@ -45,6 +46,10 @@ class _Item:
     name: str
     set: str
     source: Any
+
+    def views(self, protocol: Protocol, size: int, supersample: int, folder: Path | None) -> tuple[PosedViews, PosedViews]:
+        key = "" if folder is None else object_key(getattr(self.source, "path", self.source))
+        return cached_views(key, self.name, protocol, self.mesh, size, supersample, folder)
 
     def mesh(self) -> TexturedMesh:
         if isinstance(self.source, TexturedMesh):
@@ -70,6 +75,7 @@ def evaluate(
     baselines: bool = True,
     oracles: Mapping[str, Callable[[TexturedMesh, PosedViews, Cameras], Prediction]] = MappingProxyType({}),
     supersample: int = 3,
+    views_cache: str | Path | None = None,
     progress: bool = True,
     device: str = "cpu",
     name: str | None = None,
@@ -81,6 +87,7 @@ def evaluate(
     [C, H, W, 3] over white (or a `Prediction`). objects: ObjectRefs, meshes, a folder of objects, or None for 24
     Zeroverse test objects, which every output says. size: pixels a side of inputs and test views. oracles: bounds that see
     the true mesh, functions (mesh, inputs, cameras) -> Prediction; they are judged on the same views and listed apart.
+    views_cache: a folder in which rendered views are kept for the next evaluation of the same objects and protocol.
     trained_on: recorded in the summary; it decides beside which rows of the paper the result stands.
 
     A run that was stopped continues: objects whose rows are complete under the same configuration are not judged again.
@@ -88,7 +95,7 @@ def evaluate(
     Raises InputError if no object could be loaded, or an argument does not fit. LRM-Zero §4.1.
     """
     started = time.perf_counter()
-    protocol, out = protocol_named(protocol), Path(out)
+    protocol, out, views_cache = protocol_named(protocol), Path(out), Path(views_cache) if views_cache else None
     if size < MIN_SIZE:
         raise InputError(f"size={size} is too small to judge; use at least {MIN_SIZE} pixels.")
     items, source = _items(objects)
@@ -108,6 +115,7 @@ def evaluate(
         "methods": list(methods),
         "oracles": list(oracles),
         "metrics": list(METRICS),
+        "sources": sources_digest(),
         "lpips": shared_lpips() is not None,
     }
     say = (lambda line: print(line, flush=True)) if progress else (lambda line: None)
@@ -124,11 +132,11 @@ def evaluate(
             rows[key] = found
             continue
         try:
-            mesh = item.mesh()
+            inputs, targets = item.views(protocol, size, supersample, views_cache)
+            mesh = item.mesh() if oracles else None
         except (OSError, ValueError) as error:
             failed.append((item, " ".join(str(error).split())))
             continue
-        inputs, targets = views_for(protocol, mesh, size, supersample)
         truth = Truth.of(item.name, item.set, _view_numbers(protocol, item.name), inputs, targets)
         judged = methods | {name: functools.partial(oracle, mesh) for name, oracle in oracles.items()}
         rows[key] = [row for name in everybody for row in judge(name, judged[name], truth)]
@@ -142,7 +150,9 @@ def evaluate(
         raise InputError(f"None of the {len(items)} objects could be loaded; the first says: {failed[0][1]}")
 
     ordered = _ordered(rows, items, everybody)
-    _gallery(out / GALLERY_FOLDER, title, method, ordered, items, protocol, size, supersample)
+    _gallery(
+        out / GALLERY_FOLDER, title, method, ordered, items, lambda item: item.views(protocol, size, supersample, views_cache)
+    )
     seconds = time.perf_counter() - started
     summary = {
         "method": title,
@@ -221,7 +231,12 @@ def _ordered(rows: dict[tuple[str, str], list[Row]], items: list[_Item], methods
 
 
 def _gallery(
-    folder: Path, title: str, method: Method, rows: list[Row], items: list[_Item], protocol: Protocol, size: int, supersample: int
+    folder: Path,
+    title: str,
+    method: Method,
+    rows: list[Row],
+    items: list[_Item],
+    views: Callable[[_Item], tuple[PosedViews, PosedViews]],
 ) -> None:
     """Strips of the best, median and worst object by PSNR, each at its median test view."""
     means: dict[tuple[str, str], list[float]] = {}
@@ -231,10 +246,12 @@ def _gallery(
     ranked = sorted(means, key=lambda key: (-sum(means[key]) / len(means[key]), key))
     for label, key in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         item = next(i for i in items if (i.set, i.name) == key)
-        inputs, targets = views_for(protocol, item.mesh(), size, supersample)
+        inputs, targets = views(item)
         truth, ours = targets.on_background(1.0), predict(method, inputs, targets).images
         values = psnr(ours, truth)
         view = int(values.argsort()[len(values) // 2])
-        caption = f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {protocol.name}, {size} px"
+        caption = (
+            f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {len(inputs)} inputs, {inputs.cameras.width} px"
+        )
         caption += f" | {values[view]:.2f} dB"
         save_strip(folder / f"{label}.png", inputs.on_background(1.0), truth[view], ours[view], caption)
