@@ -3,6 +3,10 @@
 import csv
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +158,35 @@ def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
     tables = [{m: entry | {"seconds": None} for m, entry in summary["methods"].items()} for summary in summaries]
     assert tables[0] == tables[1]
+
+
+SLOW_JUDGE = """
+import sys, time, torch
+from lrmzero_lite.evaluate import evaluate
+def grey(inputs, cameras):
+    time.sleep(0.3)
+    return torch.full((len(cameras), cameras.height, cameras.width, 3), 0.5)
+evaluate(grey, sys.argv[1], "gso4", size=32, out=sys.argv[2], supersample=2, progress=False, name="fake", baselines=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_another_finishes(objects, tmp_path):
+    """After SIGKILL the table is whole up to some object, and the next run makes it equal to that of a run never killed."""
+    for item in objects:
+        item.save(tmp_path / "set" / f"{item.name}.npz")
+    killed = tmp_path / "killed"
+    child = subprocess.Popen([sys.executable, "-c", SLOW_JUDGE, tmp_path / "set", killed], cwd=Path(run.__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while not (killed / "per_view.csv").exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    done = {row.object for row in read_rows(killed / "per_view.csv")}
+    assert 0 < len(done) < 4 and not (killed / "summary.json").exists()
+    for folder in (killed, tmp_path / "whole"):
+        judge(tmp_path / "set", folder, baselines=False)
+    assert without_seconds(killed / "per_view.csv") == without_seconds(tmp_path / "whole" / "per_view.csv")
 
 
 def test_an_incomplete_object_is_judged_again(objects, tmp_path):
