@@ -25,9 +25,10 @@ import tyro
 from ..errors import InputError
 from .convert import convert
 from .data import data, verify
+from .evaluate import evaluate
 from .fit import fit
 from .mesh import mesh
-from .network import evaluate, reconstruct, train
+from .network import reconstruct, train
 from .objects import render, synthesize
 from .photos import photos
 from .turntable import turntable

@@ -1,4 +1,4 @@
-"""Verbs of the network: train, evaluate, reconstruct."""
+"""Verbs of the network: train, reconstruct."""
 
 from __future__ import annotations
 
@@ -89,49 +89,6 @@ def train(
         print(weights)
 
 
-def evaluate(
-    weights: str,
-    out: Path,
-    objects: Path | None = None,
-    protocol: Literal["gso4", "gso8", "random", "instant3d", "zero123plus", "zero123plus_v11"] = "gso4",
-    size: int | None = None,
-    split: str | None = None,
-    baselines: bool = True,
-    device: Device = "auto",
-) -> None:
-    """Reconstruct objects from the protocol's input views and judge the other views.
-
-    Args:
-        weights: A shipped name such as lite-128, or a .safetensors file.
-        out: Folder for per_view.csv, summary.json and gallery/.
-        objects: A folder in GSO layout or of .glb files; without it 24 Zeroverse test objects.
-        protocol: 4 or 8 structured input views of the 64-camera set, or 8 random ones.
-        size: Image size; by default the size the weights were trained at.
-        split: FILE:KEY.KEY names the objects to use in a splits.json, for example splits.json:eval.gso.
-        baselines: Judge the trivial baselines too.
-        device: Where to run the network.
-    """
-    from ..data import find_objects
-    from ..evaluate import evaluate as judge
-    from ..evaluate import results_table
-    from ..model import read_about
-
-    if split and not objects:
-        raise InputError("--split names objects of a folder; give that folder with --objects.")
-    found = find_objects(objects, _split_names(split)) if objects else None
-    results = judge(
-        weights,
-        found,
-        protocol,
-        size=size or int(read_about(weights)["size"]),
-        out=out,
-        baselines=baselines,
-        device=pick_device(device),
-    )
-    print(results_table(results.summary))
-    print(out / "per_view.csv")
-
-
 def reconstruct(
     path: Positional[str],
     out: Path,
@@ -201,22 +158,3 @@ def _real_objects(folder: Path, run: RunConfig) -> list[MeshSource]:
 def _is_first_process() -> bool:
     """Of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _split_names(split: str | None) -> list[str] | None:
-    """Object names under KEY.KEY of a JSON file."""
-    if split is None:
-        return None
-    from ..files import read_json
-
-    file, colon, keys = split.rpartition(":")
-    if not colon:
-        raise InputError(f"--split {split} names no list; write FILE:KEY.KEY, for example splits.json:eval.gso.")
-    value = read_json(file)
-    for key in keys.split("."):
-        if not isinstance(value, dict) or key not in value:
-            raise InputError(
-                f"{file} has no {key!r} on the way to {keys}; it has {', '.join(value) if isinstance(value, dict) else 'a list'}."
-            )
-        value = value[key]
-    return value

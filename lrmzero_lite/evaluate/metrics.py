@@ -22,7 +22,7 @@ def psnr(pred: Tensor, true: Tensor) -> Tensor:
     pred, true: [V, H, W, 3] with peak value 1; values are clipped to [0, 1] first. Returns [V] float64.
     Raises InputError if the shapes differ. GS-LRM §4.1.
     """
-    pred, true = _pair(pred, true)
+    pred, true = image_pair(pred, true)
     error = (pred - true).square().mean(dim=(-3, -2, -1))
     return -10 * torch.log10(error.clamp_min(10 ** (-MAX_PSNR / 10)))
 
@@ -31,10 +31,16 @@ def ssim(pred: Tensor, true: Tensor) -> Tensor:
     """Structural similarity of each view (Wang et al. 2004), the mean over channels and pixels.
 
     pred, true: [V, H, W, 3], clipped to [0, 1]; a Gaussian window of 11 pixels with sigma 1.5 and population covariance.
-    Only windows that lie inside the image count, as in scikit-image. Returns [V] float64.
+    Only windows that lie inside the image count, as in scikit-image; torchmetrics reports another number (up to 6e-4 at 64
+    pixels), since it mirrors the border and counts windows there too. Returns [V] float64.
     Raises InputError if the shapes differ or a side is below 11 pixels.
     """
-    pred, true = _pair(pred, true)
+    return ssim_map(pred, true).mean(dim=(1, 2, 3))
+
+
+def ssim_map(pred: Tensor, true: Tensor) -> Tensor:
+    """The structural similarity of every window inside the image, [V, H - 10, W - 10, 3] float64; arguments as for `ssim`."""
+    pred, true = image_pair(pred, true)
     if min(pred.shape[-3:-1]) < SSIM_WINDOW:
         raise InputError(f"SSIM needs at least {SSIM_WINDOW} pixels a side, not {min(pred.shape[1:3])}; use a larger size.")
     offsets = torch.arange(SSIM_WINDOW, dtype=pred.dtype, device=pred.device) - SSIM_WINDOW // 2
@@ -48,7 +54,7 @@ def ssim(pred: Tensor, true: Tensor) -> Tensor:
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    return similarity.reshape(views, -1).mean(dim=1)
+    return similarity.reshape(views, 3, *similarity.shape[-2:]).permute(0, 2, 3, 1)
 
 
 def lpips(pred: Tensor, true: Tensor) -> Tensor | None:
@@ -56,7 +62,7 @@ def lpips(pred: Tensor, true: Tensor) -> Tensor | None:
 
     pred, true: [V, H, W, 3], clipped to [0, 1]. Returns [V]. The weights are fetched once; see `perceptual.load_lpips`.
     """
-    pred, true = _pair(pred, true)
+    pred, true = image_pair(pred, true)
     network = shared_lpips()
     return None if network is None else network(pred, true)
 
@@ -87,7 +93,8 @@ def alpha_iou(alpha: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     return torch.where(union > 0, (a & b).sum(dim=1).double() / union.clamp_min(1), 1.0)
 
 
-def _pair(pred: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+def image_pair(pred: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Two image stacks as float64, clipped to [0, 1]. Raises InputError unless both are [V, H, W, 3] of one shape."""
     if pred.shape != true.shape or pred.ndim != 4 or pred.shape[-1] != 3:
         raise InputError(f"Images {tuple(pred.shape)} and {tuple(true.shape)} cannot be compared; give both as [V, H, W, 3].")
     return pred.detach().double().clamp(0, 1), true.detach().double().clamp(0, 1)

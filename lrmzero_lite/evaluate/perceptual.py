@@ -7,6 +7,7 @@ fetched from their public hosts into a cache at first use.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,18 +86,31 @@ class Lpips:
             maps.append(x)
         return maps
 
-    @torch.no_grad()
     def __call__(self, pred: Tensor, true: Tensor) -> Tensor:
         """pred, true: [V, H, W, 3] in [0, 1], at least 16 pixels a side. Returns [V] float32, 0 for equal images."""
-        if min(pred.shape[1:3]) < MIN_SIZE:
-            raise InputError(f"LPIPS needs at least {MIN_SIZE} pixels a side, not {min(pred.shape[1:3])}; use a larger size.")
-        parts = zip(pred.split(VIEWS_PER_PASS), true.split(VIEWS_PER_PASS), strict=True)
-        return torch.cat([self._distance(a, b) for a, b in parts])
+        return self.distance_to(true)(pred)
 
-    def _distance(self, pred: Tensor, true: Tensor) -> Tensor:
+    @torch.no_grad()
+    def distance_to(self, true: Tensor) -> Callable[[Tensor], Tensor]:
+        """The distance to given images as a function of the others: `true` goes through the network once, not once per method.
+
+        It holds all features of `true`: 20 MB for ten views of 64 pixels, 320 MB for ten of 256.
+        """
+        if min(true.shape[1:3]) < MIN_SIZE:
+            raise InputError(f"LPIPS needs at least {MIN_SIZE} pixels a side, not {min(true.shape[1:3])}; use a larger size.")
         unit = lambda x: x / (x.square().sum(dim=1, keepdim=True).sqrt() + EPSILON)  # noqa: E731
-        pairs = zip(self.features(pred), self.features(true), self.heads, strict=True)
-        return sum(torch.einsum("vchw,c->vhw", (unit(a) - unit(b)).square(), w).mean(dim=(1, 2)) for a, b, w in pairs)
+        known = [[unit(x) for x in self.features(part)] for part in true.split(VIEWS_PER_PASS)]
+
+        @torch.no_grad()
+        def distance(pred: Tensor) -> Tensor:
+            parts = []
+            for part, maps in zip(pred.split(VIEWS_PER_PASS), known, strict=True):
+                stages = zip(self.features(part), maps, self.heads, strict=True)
+                squares = (torch.einsum("vchw,c->vhw", (unit(a) - b).square(), w).mean(dim=(1, 2)) for a, b, w in stages)
+                parts.append(sum(squares))
+            return torch.cat(parts)
+
+        return distance
 
 
 def fetch(source: Source, folder: Path) -> Path:

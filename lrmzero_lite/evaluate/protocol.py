@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ..cameras import STRUCTURED_INPUTS, Cameras, gso_cameras, random_cameras
 from ..errors import InputError
@@ -83,6 +86,13 @@ def protocol_named(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise InputError(f"Protocol {protocol!r} is unknown; choose {', '.join([*PROTOCOLS, *LAYOUTS])}.")
     return PROTOCOLS[protocol]
+
+
+def angle_to_inputs(inputs: Cameras, cameras: Cameras) -> Tensor:
+    """Angle of each of C cameras to the nearest input camera, seen from the origin; [C] float64, degrees."""
+    ours, theirs = (F.normalize(c.positions.double(), dim=-1) for c in (cameras, inputs))
+    chord = torch.cdist(ours, theirs, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)  # exact at small angles
+    return torch.rad2deg(2 * torch.asin((chord / 2).clamp(max=1)))
 
 
 def views_for(protocol: str | Protocol, mesh: TexturedMesh, size: int, supersample: int = 3) -> tuple[PosedViews, PosedViews]:

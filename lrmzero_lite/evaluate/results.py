@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from .bootstrap import LEVEL, RESAMPLES, bootstrap_interval
 
 CSV_FILE = "per_view.csv"
 SUMMARY_FILE = "summary.json"
-METRICS = ("psnr", "ssim", "lpips", "depth_mae", "alpha_iou")
-COLUMNS = ("object", "set", "method", "view", "azimuth", "elevation", *METRICS)
+METRICS = ("psnr", "ssim", "lpips", "flip", "psnr_masked", "ssim_masked", "depth_mae", "alpha_iou")
+NUMBERS = ("azimuth", "elevation", "angle", *METRICS, "seconds")
+COLUMNS = ("object", "set", "method", "view", *NUMBERS)
+OLDEST_COLUMNS = ("object", "set", "method", "view", "azimuth", "elevation", "psnr")  # of any file ever written; others may lack
 DECIMALS = 6  # values are rounded when a row is made, so that a row read back is the same row
 
 
@@ -32,17 +34,22 @@ class Row:
     view: int  # index in the 64-camera set, or the number of the random test camera
     azimuth: float  # degrees in [0, 360)
     elevation: float  # degrees
+    angle: float | None = None  # degrees to the nearest input camera, seen from the origin
     psnr: float | None = None  # dB
     ssim: float | None = None
     lpips: float | None = None
+    flip: float | None = None
+    psnr_masked: float | None = None  # dB, over the true silhouette
+    ssim_masked: float | None = None
     depth_mae: float | None = None  # scene units
     alpha_iou: float | None = None
+    seconds: float | None = field(default=None, compare=False)  # of the method for all views of the object; no two runs agree
 
     def __post_init__(self) -> None:
-        for field in ("azimuth", "elevation", *METRICS):
-            value = getattr(self, field)
+        for name in NUMBERS:
+            value = getattr(self, name)
             value = None if value is None or not np.isfinite(value) else round(float(value), DECIMALS)
-            object.__setattr__(self, field, value)
+            object.__setattr__(self, name, value)
 
     def cells(self) -> list[str]:
         values = (getattr(self, column) for column in COLUMNS)
@@ -50,7 +57,12 @@ class Row:
 
     @classmethod
     def parse(cls, cells: dict[str, str]) -> Row:
-        numbers = {c: float(cells[c]) if cells[c] else None for c in ("azimuth", "elevation", *METRICS)}
+        """A row of a file of this or an older version, which has fewer columns; a cell may be empty but not missing."""
+        if missing := [c for c in OLDEST_COLUMNS if c not in cells]:
+            raise ValueError(f"no column {missing[0]!r}")
+        if short := [c for c, cell in cells.items() if cell is None]:
+            raise ValueError(f"no cell for {short[0]!r}")
+        numbers = {c: float(cells[c]) if cells.get(c) else None for c in NUMBERS}
         return cls(cells["object"], cells["set"], cells["method"], int(cells["view"]), **numbers)
 
 
@@ -70,7 +82,7 @@ class Results:
 
     def mean(self, method: str, metric: str = "psnr") -> float | None:
         """Mean over views per object, then over objects; None where the metric was not computed."""
-        entry = self.summary["methods"][method][metric]
+        entry = (self.summary["methods"] | self.summary.get("oracles", {}))[method].get(metric)
         return None if entry is None else entry["mean"]
 
     def save(self, folder: str | Path) -> None:
@@ -111,7 +123,7 @@ def read_rows(path: Path) -> list[Row]:
 def summarize(rows: Iterable[Row], methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Per method: each metric's mean over views per object, then over objects, with a 95 % bootstrap interval over objects.
 
-    An interval is null with one object; a metric that no row holds is null.
+    An interval is null with one object; a metric that no row holds is null. `seconds` is the median over objects.
     """
     rows = list(rows)
     table: dict[str, dict[str, Any]] = {}
@@ -127,6 +139,8 @@ def summarize(rows: Iterable[Row], methods: Iterable[str]) -> dict[str, dict[str
             interval = bootstrap_interval(means)
             low, high = interval if interval else (None, None)
             table[method][metric] = {"mean": float(means.mean()), "low": low, "high": high} if len(means) else None
+        taken = {(row.set, row.object): row.seconds for row in ours if row.seconds is not None}
+        table[method]["seconds"] = float(np.median(list(taken.values()))) if taken else None
     return table
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ..cameras import Cameras
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..mesh import TexturedMesh
@@ -19,11 +21,13 @@ from ..provenance import Provenance, config_hash
 from ..views import PosedViews
 from .baselines import BASELINES
 from .gallery import save_strip
+from .judge import Truth, judge, predict
 from .methods import Method, Prediction, resolve
-from .metrics import alpha_iou, depth_mae, lpips, psnr, ssim
+from .metrics import psnr
 from .perceptual import MIN_SIZE, shared_lpips
-from .protocol import Protocol, protocol_named, views_for
-from .results import CSV_FILE, SUMMARY_FILE, Results, Row, interval_note, read_rows, summarize, write_rows
+from .protocol import Protocol, protocol_named
+from .results import CSV_FILE, METRICS, SUMMARY_FILE, Results, Row, interval_note, read_rows, summarize, write_rows
+from .view_cache import cached_views, object_key, sources_digest
 
 CONFIG_FILE = "config.json"
 GALLERY_FOLDER = "gallery"
@@ -42,6 +46,10 @@ class _Item:
     name: str
     set: str
     source: Any
+
+    def views(self, protocol: Protocol, size: int, supersample: int, folder: Path | None) -> tuple[PosedViews, PosedViews]:
+        key = "" if folder is None else object_key(getattr(self.source, "path", self.source))
+        return cached_views(key, self.name, protocol, self.mesh, size, supersample, folder)
 
     def mesh(self) -> TexturedMesh:
         if isinstance(self.source, TexturedMesh):
@@ -65,7 +73,9 @@ def evaluate(
     size: int,
     out: str | Path,
     baselines: bool = True,
+    oracles: Mapping[str, Callable[[TexturedMesh, PosedViews, Cameras], Prediction]] = MappingProxyType({}),
     supersample: int = 3,
+    views_cache: str | Path | None = None,
     progress: bool = True,
     device: str = "cpu",
     name: str | None = None,
@@ -75,15 +85,17 @@ def evaluate(
 
     method_or_model: a weights name or .safetensors file, a network, or a function (inputs, cameras) -> images
     [C, H, W, 3] over white (or a `Prediction`). objects: ObjectRefs, meshes, a folder of objects, or None for 24
-    Zeroverse test objects, which every output says. size: pixels a side of inputs and test views. trained_on: recorded in
-    the summary; it decides beside which rows of the paper the result stands.
+    Zeroverse test objects, which every output says. size: pixels a side of inputs and test views. oracles: bounds that see
+    the true mesh, functions (mesh, inputs, cameras) -> Prediction; they are judged on the same views and listed apart.
+    views_cache: a folder in which rendered views are kept for the next evaluation of the same objects and protocol.
+    trained_on: recorded in the summary; it decides beside which rows of the paper the result stands.
 
     A run that was stopped continues: objects whose rows are complete under the same configuration are not judged again.
     An object that cannot be loaded is named at the end and left out.
     Raises InputError if no object could be loaded, or an argument does not fit. LRM-Zero §4.1.
     """
     started = time.perf_counter()
-    protocol, out = protocol_named(protocol), Path(out)
+    protocol, out, views_cache = protocol_named(protocol), Path(out), Path(views_cache) if views_cache else None
     if size < MIN_SIZE:
         raise InputError(f"size={size} is too small to judge; use at least {MIN_SIZE} pixels.")
     items, source = _items(objects)
@@ -91,6 +103,9 @@ def evaluate(
     if title in BASELINES and baselines:
         raise InputError(f"{title!r} is the name of a baseline; give the method another name=.")
     methods: dict[str, Method] = {title: method, **(BASELINES if baselines else {})}
+    if taken := sorted(set(methods) & set(oracles)):
+        raise InputError(f"{taken[0]!r} names a method and an oracle; give one of them another name.")
+    everybody = [*methods, *oracles]
     config = {
         "method": title,
         "weights": weights,
@@ -98,6 +113,9 @@ def evaluate(
         "size": size,
         "supersample": supersample,
         "methods": list(methods),
+        "oracles": list(oracles),
+        "metrics": list(METRICS),
+        "sources": sources_digest(),
         "lpips": shared_lpips() is not None,
     }
     say = (lambda line: print(line, flush=True)) if progress else (lambda line: None)
@@ -110,17 +128,19 @@ def evaluate(
     for number, item in enumerate(items, start=1):
         key = (item.set, item.name)
         found = done.get(key, [])
-        if {(r.method, r.view) for r in found} == {(m, v) for m in methods for v in _view_numbers(protocol, item.name)}:
+        if {(r.method, r.view) for r in found} == {(m, v) for m in everybody for v in _view_numbers(protocol, item.name)}:
             rows[key] = found
             continue
         try:
-            mesh = item.mesh()
+            inputs, targets = item.views(protocol, size, supersample, views_cache)
+            mesh = item.mesh() if oracles else None
         except (OSError, ValueError) as error:
             failed.append((item, " ".join(str(error).split())))
             continue
-        inputs, targets = views_for(protocol, mesh, size, supersample)
-        rows[key] = [row for m in methods for row in _judge(m, methods[m], item, inputs, targets, protocol)]
-        write_rows(out / CSV_FILE, _ordered(rows, items, methods))
+        truth = Truth.of(item.name, item.set, _view_numbers(protocol, item.name), inputs, targets)
+        judged = methods | {name: functools.partial(oracle, mesh) for name, oracle in oracles.items()}
+        rows[key] = [row for name in everybody for row in judge(name, judged[name], truth)]
+        write_rows(out / CSV_FILE, _ordered(rows, items, everybody))
         mean = sum(r.psnr for r in rows[key] if r.method == title) / protocol.targets
         say(f"[{number:3d}/{len(items)}] {item.name}  PSNR {mean:.2f} dB")
     if failed:
@@ -129,8 +149,10 @@ def evaluate(
     if not rows:
         raise InputError(f"None of the {len(items)} objects could be loaded; the first says: {failed[0][1]}")
 
-    ordered = _ordered(rows, items, methods)
-    _gallery(out / GALLERY_FOLDER, title, method, ordered, items, protocol, size, supersample)
+    ordered = _ordered(rows, items, everybody)
+    _gallery(
+        out / GALLERY_FOLDER, title, method, ordered, items, lambda item: item.views(protocol, size, supersample, views_cache)
+    )
     seconds = time.perf_counter() - started
     summary = {
         "method": title,
@@ -144,7 +166,8 @@ def evaluate(
         "interval": interval_note(),
         "lpips": "LPIPS-VGG v0.1" if config["lpips"] else "left out, its weights could not be had",
         "methods": summarize(ordered, methods),
-        "sets": {s: summarize((r for r in ordered if r.set == s), methods) for s in dict.fromkeys(r.set for r in ordered)},
+        "oracles": summarize(ordered, oracles),
+        "sets": {s: summarize((r for r in ordered if r.set == s), everybody) for s in dict.fromkeys(r.set for r in ordered)},
         "failed": [{"object": i.name, "set": i.set, "reason": why} for i, why in failed],
         "provenance": Provenance.collect(config, seed=protocol.seed, seconds=seconds, device=device).as_dict(),
     }
@@ -201,45 +224,19 @@ def _view_numbers(protocol: Protocol, name: str) -> Sequence[int]:
     return protocol.indices(name)[1] if protocol.kind == "structured" else range(protocol.targets)
 
 
-def _predict(method: Method, inputs: PosedViews, targets: PosedViews) -> Prediction:
-    answer = method(inputs, targets.cameras)
-    prediction = answer if isinstance(answer, Prediction) else Prediction(torch.as_tensor(answer).detach().float().cpu())
-    if prediction.images.shape[:3] != targets.images.shape[:3]:
-        raise InputError(f"A method returned {tuple(prediction.images.shape)}; return images {(*targets.images.shape[:3], 3)}.")
-    if not torch.isfinite(prediction.images).all():
-        raise InputError(f"A method returned NaN or Inf for {inputs.name}; the weights or the function are damaged.")
-    return prediction
-
-
-def _judge(title: str, method: Method, item: _Item, inputs: PosedViews, targets: PosedViews, protocol: Protocol) -> list[Row]:
-    prediction, truth = _predict(method, inputs, targets), targets.on_background(1.0)
-    columns: dict[str, Tensor | None] = {
-        "psnr": psnr(prediction.images, truth),
-        "ssim": ssim(prediction.images, truth),
-        "lpips": lpips(prediction.images, truth),
-        "depth_mae": None if prediction.depth is None else depth_mae(prediction.depth, targets.depth),
-        "alpha_iou": None if prediction.alpha is None else alpha_iou(prediction.alpha, targets.alpha),
-    }
-    x, y, z = targets.cameras.positions.double().unbind(-1)
-    azimuths = torch.rad2deg(torch.atan2(y, x)).round(decimals=3) % 360
-    elevations = torch.rad2deg(torch.atan2(z, torch.hypot(x, y))).round(decimals=3) + 0.0
-    return [
-        Row(
-            item.name, item.set, title, number, float(azimuths[i]), float(elevations[i]),
-            **{k: None if v is None else float(v[i]) for k, v in columns.items()},
-        )
-        for i, number in enumerate(_view_numbers(protocol, item.name))
-    ]  # fmt: skip
-
-
 def _ordered(rows: dict[tuple[str, str], list[Row]], items: list[_Item], methods: Iterable[str]) -> list[Row]:
-    """The model's rows first, then each baseline's; objects in the order given, views ascending."""
+    """The model's rows first, then each baseline's and oracle's; objects in the order given, views ascending."""
     per_object = [sorted(rows[i.set, i.name], key=lambda r: r.view) for i in items if (i.set, i.name) in rows]
     return [row for method in methods for found in per_object for row in found if row.method == method]
 
 
 def _gallery(
-    folder: Path, title: str, method: Method, rows: list[Row], items: list[_Item], protocol: Protocol, size: int, supersample: int
+    folder: Path,
+    title: str,
+    method: Method,
+    rows: list[Row],
+    items: list[_Item],
+    views: Callable[[_Item], tuple[PosedViews, PosedViews]],
 ) -> None:
     """Strips of the best, median and worst object by PSNR, each at its median test view."""
     means: dict[tuple[str, str], list[float]] = {}
@@ -249,10 +246,12 @@ def _gallery(
     ranked = sorted(means, key=lambda key: (-sum(means[key]) / len(means[key]), key))
     for label, key in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
         item = next(i for i in items if (i.set, i.name) == key)
-        inputs, targets = views_for(protocol, item.mesh(), size, supersample)
-        truth, ours = targets.on_background(1.0), _predict(method, inputs, targets).images
+        inputs, targets = views(item)
+        truth, ours = targets.on_background(1.0), predict(method, inputs, targets).images
         values = psnr(ours, truth)
         view = int(values.argsort()[len(values) // 2])
-        caption = f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {protocol.name}, {size} px"
+        caption = (
+            f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {len(inputs)} inputs, {inputs.cameras.width} px"
+        )
         caption += f" | {values[view]:.2f} dB"
         save_strip(folder / f"{label}.png", inputs.on_background(1.0), truth[view], ours[view], caption)

@@ -13,6 +13,16 @@ from .results import METRICS, SUMMARY_FILE
 PAPER_FILE = Path(__file__).resolve().parents[2] / "book" / "results" / "paper.json"
 NOT_RUN = "not run"
 ABSENT = "–"  # a metric that does not apply to a method, or that could not be computed
+HEADERS = {
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "flip": "FLIP",
+    "psnr_masked": "PSNR, silhouette (dB)",
+    "ssim_masked": "SSIM, silhouette",
+    "depth_mae": "depth error",
+    "alpha_iou": "alpha IoU",
+}
 SETS = {  # the paper's test set -> the names our folders give it; a stand-in is named in its cell
     "GSO": ("gso",),
     "ABO": ("abo", "abo_like"),
@@ -62,9 +72,9 @@ def comparison_table(table: str, summaries: Sequence[str | Path], paper: dict[st
 def results_table(summary: str | Path | dict[str, Any]) -> str:
     """One run as markdown: a line per method with the mean and 95 % interval of every metric, and what it was run on."""
     summary = summary if isinstance(summary, dict) else read_json(_file(summary))
-    lines = ["| method | PSNR (dB) | SSIM | LPIPS | depth error | alpha IoU |", "|---|---|---|---|---|---|"]
+    lines = ["| method | " + " | ".join(HEADERS[metric] for metric in METRICS) + " |", "|---" * (1 + len(METRICS)) + "|"]
     for method, entry in summary["methods"].items():
-        cells = [_interval(entry[metric], 2 if metric == "psnr" else 3, ABSENT) for metric in METRICS]
+        cells = [_interval(entry.get(metric), 2 if metric.startswith("psnr") else 3, ABSENT) for metric in METRICS]
         lines.append("| " + " | ".join([method, *cells]) + " |")
     note = f"{summary['source']}; {summary['objects']} judged, {summary['views']} test views, {summary['size']} px, "
     note += f"protocol {summary['protocol']['name']}; [ ] {summary['interval']}; LPIPS {summary['lpips']}."

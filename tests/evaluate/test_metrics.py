@@ -9,6 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lrmzero_lite import InputError
 from lrmzero_lite.evaluate import alpha_iou, depth_mae, psnr, ssim
+from lrmzero_lite.evaluate.metrics import ssim_map
 
 
 @pytest.fixture
@@ -35,6 +36,22 @@ def test_ssim_matches_scikit_image(pair):
     expected = [structural_similarity(t.numpy(), p.numpy(), **options) for p, t in zip(pred, true, strict=True)]
     np.testing.assert_allclose(ssim(pred, true).numpy(), expected, atol=1e-6)
     assert min(expected) < 0.1 and max(expected) > 0.9  # the cases cover both ends
+
+
+def test_psnr_and_ssim_match_torchmetrics(pair):
+    """torchmetrics mirrors the border and counts it: its map, cropped to whole windows, is ours; its mean is not."""
+    functional = pytest.importorskip(
+        "torchmetrics.functional.image", reason="torchmetrics is not installed (pip install .[test])"
+    )
+    pred, true = (x.permute(0, 3, 1, 2) for x in pair)
+    expected = functional.peak_signal_noise_ratio(pred, true, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    np.testing.assert_allclose(psnr(*pair).numpy(), expected.numpy(), atol=1e-5)
+    options = dict(gaussian_kernel=True, sigma=1.5, kernel_size=11, data_range=1.0, reduction="none", return_full_image=True)
+    mean, full = functional.structural_similarity_index_measure(pred, true, **options)
+    inside = full[..., 5:-5, 5:-5]
+    np.testing.assert_allclose(ssim_map(*pair).permute(0, 3, 1, 2).numpy(), inside.numpy(), atol=1e-9)
+    np.testing.assert_allclose(ssim(*pair).numpy(), inside.mean(dim=(1, 2, 3)).numpy(), atol=1e-9)
+    assert (mean - ssim(*pair)).abs().max() > 1e-4
 
 
 def test_psnr_closed_forms():

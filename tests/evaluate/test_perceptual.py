@@ -41,6 +41,18 @@ def test_shape_identity_symmetry_determinism(images):
     torch.testing.assert_close(network(images[:1], other[:1]), distance[:1])
 
 
+def test_the_truth_is_seen_once(images, monkeypatch):
+    """The distance to fixed images equals the plain call, bit for bit, and only the others go through the network."""
+    network = Lpips(*layout([4, 6, 8, 8, 8]))
+    many, other = images.repeat(4, 1, 1, 1), images.flip(0).repeat(4, 1, 1, 1)  # 12 views: more than one pass
+    distance, seen = network.distance_to(many), []
+    features = Lpips.features
+    monkeypatch.setattr(Lpips, "features", lambda self, x: (seen.append(len(x)), features(self, x))[1])
+    found = distance(other)
+    assert sum(seen) == 12
+    assert torch.equal(found, network(other, many)) and torch.equal(distance(many), torch.zeros(12))
+
+
 def test_hand_computed_case():
     """Constant images, and convolutions that only pass channels on from the centre pixel.
 

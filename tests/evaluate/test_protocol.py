@@ -5,7 +5,7 @@ import pytest
 
 from lrmzero_lite import InputError, gso_cameras
 from lrmzero_lite.evaluate import GSO4, GSO8, RANDOM8, Protocol, views_for
-from lrmzero_lite.evaluate.protocol import protocol_named
+from lrmzero_lite.evaluate.protocol import angle_to_inputs, protocol_named
 
 EXPECTED_GSO8 = (11, 14, 21, 26, 29, 40, 45, 49, 53, 60)
 EXPECTED_GSO4 = (9, 11, 19, 27, 31, 41, 45, 49, 53, 60)
@@ -62,6 +62,19 @@ def test_random_cameras():
     assert not np.array_equal(RANDOM8.cameras("b", 32)[0].viewmats, inputs.viewmats)
     with pytest.raises(InputError, match="random cameras"):
         RANDOM8.indices("a")
+
+
+def test_angle_to_the_nearest_input():
+    """Inputs at elevation 20 every 90 degrees; the angle to a camera by the spherical law of cosines."""
+    angle = angle_to_inputs(GSO4.cameras("a", 32)[0], gso_cameras(32))
+    assert angle.shape == (64,)
+    np.testing.assert_allclose(angle[[16, 20, 24, 28]], 0, atol=1e-4)  # the inputs themselves
+    np.testing.assert_allclose(angle[[0, 32, 48]], [20, 20, 40], atol=1e-4)  # above and below an input
+    e, f, a = np.radians([20, 60, 45])
+    expected = np.degrees(np.arccos(np.sin(e) * np.sin(f) + np.cos(e) * np.cos(f) * np.cos(a)))
+    np.testing.assert_allclose(angle[48 + 2], expected, atol=1e-4)
+    opposite = angle_to_inputs(gso_cameras(32)[[0]], gso_cameras(32)[[8]])
+    np.testing.assert_allclose(opposite, 180, atol=1e-3)
 
 
 def test_views_follow_the_protocol(cube):

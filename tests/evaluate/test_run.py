@@ -3,6 +3,10 @@
 import csv
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +34,13 @@ def grey(inputs, cameras):
     return torch.full((len(cameras), cameras.height, cameras.width, 3), 0.5)
 
 
+def without_seconds(path):
+    """The lines of a CSV but for their last cell, the time, which no two runs share."""
+    lines = path.read_text().splitlines()
+    assert lines[0].endswith(",seconds")
+    return [line.rpartition(",")[0] for line in lines]
+
+
 def judge(objects, out, method=grey, **options):
     return evaluate(method, objects, "gso4", size=SIZE, out=out, supersample=2, progress=False, name="fake", **options)
 
@@ -43,6 +54,9 @@ def test_files_and_order(objects, tmp_path):
     assert [r["method"] for r in table] == [m for m in ("fake", *BASELINES) for _ in range(30)]  # rows of the model first
     assert [r["object"] for r in table[:30]] == ["a"] * 10 + ["b"] * 10 + ["c"] * 10
     assert all(r["lpips"] == "" and r["depth_mae"] == "" for r in table)
+    assert all(0 < float(r["flip"]) < 1 and float(r["psnr_masked"]) > 0 and float(r["ssim_masked"]) < 1 for r in table)
+    assert all(0 < float(r["angle"]) < 90 and float(r["seconds"]) >= 0 for r in table)
+    assert len({r["seconds"] for r in table if (r["method"], r["object"]) == ("fake", "a")}) == 1  # of the object, repeated
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["objects"] == 3 and summary["views"] == 30 and summary["size"] == SIZE
     ours = [np.mean([float(r["psnr"]) for r in table if (r["method"], r["object"]) == ("fake", o)]) for o in "abc"]
@@ -69,12 +83,49 @@ def test_metrics_are_those_of_the_rendered_truth(objects, tmp_path):
     results = judge(objects[:1], tmp_path, oracle)
     ours = [r for r in results.rows if r.method == "fake"]
     assert all(r.psnr > 99 and r.ssim > 1 - 1e-6 and r.depth_mae < 1e-6 and r.alpha_iou == 1 for r in ours)
+    assert all(r.flip == 0 and r.psnr_masked > 99 and r.ssim_masked > 1 - 1e-6 for r in ours)
     for row in ours:
         assert row.azimuth == pytest.approx(row.view % 16 * 22.5, abs=1e-3)
         assert row.elevation == pytest.approx(row.view // 16 * 20, abs=1e-3)
     assert results.summary["methods"]["fake"]["psnr"]["low"] is None  # no interval from one object
     white = [r for r in results.rows if r.method == "white"]
-    assert all(r.psnr < 20 for r in white)
+    assert all(r.psnr < 20 and r.psnr_masked <= r.psnr for r in white)  # equal where the cube fills the image
+
+
+def test_oracles_see_the_mesh_and_stand_apart(objects, tmp_path):
+    """An oracle gets the normalised mesh, is judged on the same views, and appears in the summary under its own heading."""
+    from lrmzero_lite.render import render_mesh
+
+    def mesh_itself(mesh, inputs, cameras):
+        views = render_mesh(mesh, cameras, supersample=2)
+        return Prediction(views.on_background(1.0), views.alpha, views.depth)
+
+    results = judge(objects[:2], tmp_path, oracles={"mesh": mesh_itself})
+    theirs = [r for r in results.rows if r.method == "mesh"]
+    assert len(theirs) == 20 and all(r.psnr > 99 for r in theirs) and results.rows[-20:] == tuple(theirs)
+    summary = results.summary
+    assert list(summary["oracles"]) == ["mesh"] and list(summary["methods"]) == ["fake", *BASELINES]
+    assert results.mean("mesh") > 99 and set(summary["sets"]["mesh"]) == {"fake", *BASELINES, "mesh"}
+    before = (tmp_path / "per_view.csv").read_bytes()
+    judge(objects[:2], tmp_path, lambda inputs, cameras: grey(inputs, cameras), oracles={"mesh": None})  # nothing is judged again
+    assert (tmp_path / "per_view.csv").read_bytes() == before
+    with pytest.raises(InputError, match="'white' names a method and an oracle"):
+        judge(objects[:1], tmp_path, oracles={"white": mesh_itself})
+
+
+def test_faint_depth_counts_as_none(objects, tmp_path):
+    """A prediction with perfect depth everywhere but hardly any opacity misses the whole depth; one without alpha keeps it."""
+    from lrmzero_lite.render import render_mesh
+
+    def depth_at(alpha):
+        def method(inputs, cameras):
+            views = render_mesh(objects[0].normalized(), cameras, supersample=2)
+            return Prediction(views.on_background(1.0), None if alpha is None else alpha * views.alpha, views.depth)
+
+        return method
+
+    errors = [judge(objects[:1], tmp_path / str(a), depth_at(a), baselines=False).mean("fake", "depth_mae") for a in (None, 0.4)]
+    assert errors[0] < 1e-6 and 1.5 < errors[1] < 3  # the object is 2.7 away, its front closer
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
@@ -102,19 +153,49 @@ def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after
     names = [o.name for o in objects]
     assert seen_again[: 4 - stop_after] == names[stop_after:]  # the complete objects are not judged again
     assert len(seen_again) == 4 - stop_after + 3  # and three for the gallery
-    whole, parts = ((tmp_path / f / "per_view.csv").read_bytes() for f in ("whole", "parts"))
-    assert whole == parts
+    whole, parts = (tmp_path / f / "per_view.csv" for f in ("whole", "parts"))
+    assert without_seconds(whole) == without_seconds(parts)
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
-    assert summaries[0]["methods"] == summaries[1]["methods"]
+    tables = [{m: entry | {"seconds": None} for m, entry in summary["methods"].items()} for summary in summaries]
+    assert tables[0] == tables[1]
+
+
+SLOW_JUDGE = """
+import sys, time, torch
+from lrmzero_lite.evaluate import evaluate
+def grey(inputs, cameras):
+    time.sleep(0.3)
+    return torch.full((len(cameras), cameras.height, cameras.width, 3), 0.5)
+evaluate(grey, sys.argv[1], "gso4", size=32, out=sys.argv[2], supersample=2, progress=False, name="fake", baselines=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_another_finishes(objects, tmp_path):
+    """After SIGKILL the table is whole up to some object, and the next run makes it equal to that of a run never killed."""
+    for item in objects:
+        item.save(tmp_path / "set" / f"{item.name}.npz")
+    killed = tmp_path / "killed"
+    child = subprocess.Popen([sys.executable, "-c", SLOW_JUDGE, tmp_path / "set", killed], cwd=Path(run.__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while not (killed / "per_view.csv").exists() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    done = {row.object for row in read_rows(killed / "per_view.csv")}
+    assert 0 < len(done) < 4 and not (killed / "summary.json").exists()
+    for folder in (killed, tmp_path / "whole"):
+        judge(tmp_path / "set", folder, baselines=False)
+    assert without_seconds(killed / "per_view.csv") == without_seconds(tmp_path / "whole" / "per_view.csv")
 
 
 def test_an_incomplete_object_is_judged_again(objects, tmp_path):
     judge(objects[:2], tmp_path)
     path = tmp_path / "per_view.csv"
-    whole = path.read_bytes()
+    rows, whole = read_rows(path), path.read_bytes()
     path.write_bytes(b"\n".join(whole.split(b"\n")[:-4]) + b"\n")  # the last three rows of object b are lost
     judge(objects[:2], tmp_path)
-    assert path.read_bytes() == whole
+    assert read_rows(path) == rows
 
 
 def test_another_configuration_starts_afresh(objects, tmp_path, capsys):
@@ -214,13 +295,40 @@ def test_summary_is_a_mean_of_object_means():
 
 
 def test_rows_round_trip_and_damage_is_named(tmp_path):
-    rows = [Row('with "quotes", commas', "s", "m", 3, 22.5, -10.123456789, 1 / 3, None, 0.0, float("nan"), 1.0)]
+    rows = [Row('with "quotes", commas', "s", "m", 3, 22.5, -10.123456789, psnr=1 / 3, flip=0.0, lpips=float("nan"), seconds=1.0)]
     path = tmp_path / "rows.csv"
     write_rows(path, rows)
-    assert read_rows(path) == rows
-    path.write_text(path.read_text() + "a,s,m,zero,1,2,3,4,5,6,7\n")
-    with pytest.raises(InputError, match="line 3 is damaged"):
+    assert read_rows(path) == rows and read_rows(path)[0].seconds == 1.0
+    whole = path.read_text()
+    path.write_text(whole + "a,s,m,zero" + ",1" * (len(COLUMNS) - 4) + "\n")
+    with pytest.raises(InputError, match="line 3 is damaged .*'zero'"):
         read_rows(path)
+    path.write_text(whole + "a,s,m,1,2,3\n")  # a process that died while writing
+    with pytest.raises(InputError, match="line 3 is damaged .*no cell for 'angle'"):
+        read_rows(path)
+    path.write_text("object,view\na,1\n")
+    with pytest.raises(InputError, match="line 2 is damaged .*no column 'set'"):
+        read_rows(path)
+
+
+def test_files_of_the_first_columns_stay_readable(tmp_path):
+    """The header of results committed before FLIP and the masked metrics."""
+    old = "object,set,method,view,azimuth,elevation,psnr,ssim,lpips,depth_mae,alpha_iou\na,s,m,3,22.5,-10,21.5,0.9,,0.1,0.8\n"
+    (tmp_path / "old.csv").write_text(old)
+    (row,) = read_rows(tmp_path / "old.csv")
+    assert row == Row("a", "s", "m", 3, 22.5, -10, psnr=21.5, ssim=0.9, depth_mae=0.1, alpha_iou=0.8)
+    assert row.flip is None and row.psnr_masked is None and row.angle is None and row.seconds is None
+    committed = sorted((Path(__file__).parents[2] / "book" / "results" / "eval").glob("*/per_view.csv"))
+    assert committed and all(row.psnr > 0 for path in committed[:2] for row in read_rows(path))
+
+
+def test_seconds_are_of_objects_and_no_part_of_a_row_s_identity():
+    rows = [
+        Row(o, "s", "m", view, 0, 0, psnr=20.0, seconds=t) for o, t in (("a", 1.0), ("b", 9.0), ("c", 2.0)) for view in (0, 1)
+    ]
+    assert summarize(rows, ["m"])["m"]["seconds"] == 2.0
+    assert summarize([Row("a", "s", "m", 0, 0, 0)], ["m"])["m"]["seconds"] is None
+    assert rows[0] == dataclasses.replace(rows[0], seconds=5.0) != dataclasses.replace(rows[0], psnr=21.0)
 
 
 def test_a_network_is_judged_through_its_gaussians(objects, tmp_path, monkeypatch):
