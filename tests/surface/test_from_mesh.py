@@ -60,7 +60,7 @@ def test_a_textured_sphere_looks_like_the_true_one():
     cameras = gso_cameras(64 * FINE)[[1, 24, 55]]
     color, alpha, _ = render_splats(gaussians_of_mesh(sphere()), cameras, background=1.0)
     truth, hit = sphere_image(cameras)
-    assert psnr(averaged(color), averaged(truth)).min() > 30  # the outline is wider by the discs and the renderer's blur
+    assert psnr(averaged(color), averaged(truth)).min() > 28  # the outline is wider by the discs and the renderer's blur
     interior = (F.max_pool2d((~hit).float()[:, None], 9, stride=1, padding=4)[:, 0] == 0)[..., None]
     assert alpha[interior].min() > 0.95  # no hole
     inside = averaged(interior.float()) == 1
