@@ -9,31 +9,16 @@ notebook 10 afterwards.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from lrmzero_lite import Cameras, PosedViews
 from lrmzero_lite.data import find_objects, read_splits
 from lrmzero_lite.evaluate import evaluate
-from lrmzero_lite.fit import REFINE, FitConfig, fit
-from lrmzero_lite.model import load_model, read_about, reconstruct
-from lrmzero_lite.render import render_splats
+from lrmzero_lite.evaluate.fitted import fitted
+from lrmzero_lite.fit import REFINE, FitConfig
+from lrmzero_lite.model import load_model, read_about
 
 OUT = Path(__file__).resolve().parent / "results" / "fit"
 WEIGHTS = "lite-64"
-
-
-def optimised(config: FitConfig, model=None) -> Callable[[PosedViews, Cameras], torch.Tensor]:
-    """A method for `evaluate`: Gaussians fitted to the input views, seen from the test cameras, over white."""
-
-    def method(inputs: PosedViews, cameras: Cameras) -> torch.Tensor:
-        start = None if model is None else reconstruct(model, inputs)
-        result = fit(inputs, start, config, progress=False)
-        return render_splats(result.gaussians, cameras, background=1.0)[0]
-
-    return method
 
 
 def main() -> None:
@@ -43,8 +28,8 @@ def main() -> None:
     size = int(read_about(WEIGHTS)["size"])
     scratch = FitConfig()
     methods = {
-        f"{WEIGHTS} + {REFINE.steps} steps": (optimised(REFINE, load_model(WEIGHTS)), "Zeroverse"),
-        f"3DGS, {scratch.steps} steps": (optimised(scratch), "nothing"),
+        f"{WEIGHTS} + {REFINE.steps} steps": (fitted(REFINE, start=load_model(WEIGHTS)), "Zeroverse"),
+        f"3DGS, {scratch.steps} steps": (fitted(scratch), "nothing"),
     }
     for protocol in ("gso4", "gso8"):
         for name, (method, trained_on) in methods.items():

@@ -1,4 +1,4 @@
-"""What a method without learning achieves: each baseline maps (inputs, cameras) to images [C, H, W, 3] over white."""
+"""What a method without learning achieves: each baseline maps (inputs, cameras) to a `Prediction`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from torch.nn import functional as F
 from ..cameras import Cameras
 from ..views import PosedViews
 from .hull import carve, paint, render_hull
+from .methods import Prediction
 
-Baseline = Callable[[PosedViews, Cameras], Tensor]
-
-
-def white(inputs: PosedViews, cameras: Cameras) -> Tensor:
-    """The background alone: what an empty reconstruction scores."""
-    return torch.ones(len(cameras), cameras.height, cameras.width, 3)
+Baseline = Callable[[PosedViews, Cameras], Prediction]
 
 
-def mean_input(inputs: PosedViews, cameras: Cameras) -> Tensor:
-    """The mean of the input views over white, the same for every camera."""
-    mean = _sized(inputs.on_background(1.0).mean(dim=0, keepdim=True), cameras)
-    return mean.expand(len(cameras), -1, -1, -1).clone()
+def white(inputs: PosedViews, cameras: Cameras) -> Prediction:
+    """The background alone, without alpha and depth: what an empty reconstruction scores."""
+    size = (len(cameras), cameras.height, cameras.width)
+    return Prediction(torch.ones(*size, 3), torch.zeros(*size, 1), torch.zeros(size))
 
 
-def nearest_input(inputs: PosedViews, cameras: Cameras) -> Tensor:
-    """The input view whose camera lies at the smallest angle, seen from the origin."""
-    return _sized(inputs.on_background(1.0)[nearest_view(inputs.cameras, cameras)], cameras)
+def mean_input(inputs: PosedViews, cameras: Cameras) -> Prediction:
+    """The mean of the input views over white and of their alpha, the same for every camera; no depth."""
+    mean = _sized(_over_white(inputs).mean(dim=0, keepdim=True), cameras)
+    return _without_depth(mean.expand(len(cameras), -1, -1, -1).clone())
 
 
-def visual_hull(inputs: PosedViews, cameras: Cameras) -> Tensor:
+def nearest_input(inputs: PosedViews, cameras: Cameras) -> Prediction:
+    """The input view whose camera lies at the smallest angle, seen from the origin; no depth, for photos have none."""
+    return _without_depth(_sized(_over_white(inputs)[nearest_view(inputs.cameras, cameras)], cameras))
+
+
+def visual_hull(inputs: PosedViews, cameras: Cameras) -> Prediction:
     """The coloured visual hull of the input silhouettes, ray-marched over white (see `hull`)."""
     occupied = carve(inputs)
     return render_hull(occupied, paint(occupied, inputs), cameras)
@@ -43,6 +45,15 @@ def nearest_view(inputs: Cameras, cameras: Cameras) -> Tensor:
     ours, theirs = directions
     cosine = ours @ theirs.T
     return (cosine > cosine.amax(dim=1, keepdim=True) - 1e-6).to(torch.int8).argmax(dim=1)
+
+
+def _over_white(inputs: PosedViews) -> Tensor:
+    """Colours over white and alpha, [V, H, W, 4]."""
+    return torch.cat([inputs.on_background(1.0), inputs.alpha], dim=-1)
+
+
+def _without_depth(images: Tensor) -> Prediction:
+    return Prediction(images[..., :3], images[..., 3:])
 
 
 def _sized(images: Tensor, cameras: Cameras) -> Tensor:

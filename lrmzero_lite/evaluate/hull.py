@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..cameras import Cameras
 from ..views import PosedViews
+from .methods import Prediction
 
 RESOLUTION = 64
 STEPS_PER_VOXEL = 2
@@ -128,16 +129,21 @@ def march(occupied: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
     return distance.reshape(shape), voxel.reshape(shape)
 
 
-def render_hull(occupied: Tensor, colors: Tensor, cameras: Cameras) -> Tensor:
-    """Images [C, H, W, 3] of the hull over white; several rays per pixel are averaged."""
+def render_hull(occupied: Tensor, colors: Tensor, cameras: Cameras) -> Prediction:
+    """The hull over white with its alpha and its depth along z; several rays per pixel are averaged, depth over the hits."""
     cameras = cameras.to("cpu")
     fine = cameras.resized(cameras.width * SUPERSAMPLE, cameras.height * SUPERSAMPLE)
-    images = []
+    pooled = []
     for view in range(len(cameras)):  # one view at a time bounds the memory at large sizes
-        _, voxel = march(occupied, fine[view])
-        color = torch.where((voxel >= 0)[..., None], colors.reshape(-1, 3)[voxel.clamp_min(0)], 1.0)
-        images.append(F.avg_pool2d(color.permute(0, 3, 1, 2), SUPERSAMPLE).permute(0, 2, 3, 1))
-    return torch.cat(images)
+        distance, voxel = march(occupied, fine[view])
+        hit = (voxel >= 0)[..., None]  # [1, H', W', 1]
+        color = torch.where(hit, colors.reshape(-1, 3)[voxel.clamp_min(0)], 1.0)
+        along = (fine[view].rays()[1] * fine.viewmats[view, 2, :3]).sum(-1, keepdim=True)  # z-depth of a ray's unit step
+        depth = torch.where(hit, distance[..., None] * along, 0.0)
+        planes = torch.cat([color, hit.float(), depth], dim=-1)
+        pooled.append(F.avg_pool2d(planes.permute(0, 3, 1, 2), SUPERSAMPLE).permute(0, 2, 3, 1))
+    images, alpha, depth = torch.cat(pooled).split([3, 1, 1], dim=-1)
+    return Prediction(images, alpha, (depth / alpha.clamp_min(0.5 / SUPERSAMPLE**2))[..., 0])
 
 
 def sample(image: Tensor, pixels: Tensor) -> Tensor:

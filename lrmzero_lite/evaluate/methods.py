@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..cameras import Cameras
 from ..errors import InputError
+from ..gaussians import Gaussians
+from ..mesh import TexturedMesh
 from ..views import PosedViews
 
 
@@ -34,6 +36,7 @@ class Prediction:
 
 
 Method = Callable[[PosedViews, Cameras], "Tensor | Prediction"]
+Oracle = Callable[[TexturedMesh, PosedViews, Cameras], Prediction]  # may see the true mesh: a bound, not a competitor
 
 
 def resolve(method: str | Path | nn.Module | Method, name: str | None, device: str) -> tuple[str, str, str, Method]:
@@ -61,14 +64,20 @@ def reconstruction(model: nn.Module, device: str) -> Method:
     @torch.no_grad()
     def method(inputs: PosedViews, cameras: Cameras) -> Prediction:
         from ..model import reconstruct
-        from ..render import render_splats
 
-        gaussians = reconstruct(model, inputs.to(device))
-        colors, alphas, _ = render_splats(gaussians, cameras.to(device), render_mode="RGB+ED")
-        images = colors[..., :3] + (1 - alphas)  # premultiplied colour over white
-        return Prediction(images.float().cpu(), alphas.float().cpu(), colors[..., 3].float().cpu())
+        return splatted(reconstruct(model, inputs.to(device)), cameras)
 
     return method
+
+
+@torch.no_grad()
+def splatted(gaussians: Gaussians, cameras: Cameras) -> Prediction:
+    """What Gaussians show at the cameras, drawn on the device of the Gaussians, with expected depth; on the CPU."""
+    from ..render import render_splats
+
+    colors, alphas, _ = render_splats(gaussians, cameras.to(gaussians.means.device), render_mode="RGB+ED")
+    images = colors[..., :3] + (1 - alphas)  # premultiplied colour over white
+    return Prediction(images.float().cpu(), alphas.float().cpu(), colors[..., 3].float().cpu())
 
 
 def fingerprint(model: nn.Module) -> str:

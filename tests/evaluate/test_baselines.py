@@ -11,7 +11,7 @@ from lrmzero_lite import Cameras, PosedViews, gso_cameras, look_at
 from lrmzero_lite.cameras import STRUCTURED_INPUTS, spherical
 from lrmzero_lite.evaluate import BASELINES, alpha_iou, psnr
 from lrmzero_lite.evaluate.baselines import nearest_view
-from lrmzero_lite.evaluate.hull import carve, march, outward, paint, project, sample, surface_voxels, voxel_centers
+from lrmzero_lite.evaluate.hull import carve, march, outward, paint, project, render_hull, sample, surface_voxels, voxel_centers
 
 FACE_COLORS = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 0]])  # +X -X +Y -Y +Z -Z
 
@@ -125,10 +125,10 @@ def test_hull_beats_white_on_the_test_views_and_is_fast():
     targets = cube_views(every[[18, 23, 35, 51, 63, 6, 29, 40, 58, 11]])
     truth = targets.on_background(1.0)
     started = time.perf_counter()
-    ours = BASELINES["visual_hull"](inputs, targets.cameras)
+    ours = BASELINES["visual_hull"](inputs, targets.cameras).images
     seconds = time.perf_counter() - started
     assert ours.shape == truth.shape and 0 <= ours.min() and ours.max() <= 1
-    assert psnr(ours, truth).mean() > psnr(BASELINES["white"](inputs, targets.cameras), truth).mean() + 6
+    assert psnr(ours, truth).mean() > psnr(BASELINES["white"](inputs, targets.cameras).images, truth).mean() + 6
     assert seconds < 3  # well below 1 s on an idle core
 
 
@@ -136,7 +136,10 @@ def test_empty_silhouettes_give_white():
     cameras = gso_cameras(32)[[0, 4]]
     empty = PosedViews(torch.zeros(2, 32, 32, 4), cameras)
     for name in ("visual_hull", "mean_input", "nearest_input", "white"):
-        assert torch.equal(BASELINES[name](empty, cameras), torch.ones(2, 32, 32, 3)), name
+        answer = BASELINES[name](empty, cameras)
+        assert torch.equal(answer.images, torch.ones(2, 32, 32, 3)), name
+        assert torch.equal(answer.alpha, torch.zeros(2, 32, 32, 1)), name
+        assert answer.depth is None or torch.equal(answer.depth, torch.zeros(2, 32, 32)), name
 
 
 def test_nearest_view_and_its_image():
@@ -145,8 +148,9 @@ def test_nearest_view_and_its_image():
     targets = every[[1, 3, 8, 15, 50, 61]]  # azimuth 22.5, 67.5, 180, 337.5 at 0 and 45, 292.5 at 60
     # 45 degrees lies between inputs 0 and 1: the first is taken
     assert nearest_view(inputs.cameras, targets).tolist() == [0, 1, 2, 0, 0, 3]
-    images = BASELINES["nearest_input"](inputs, targets)
-    assert torch.equal(images[1], inputs.on_background(1.0)[1])
+    nearest = BASELINES["nearest_input"](inputs, targets)
+    assert torch.equal(nearest.images[1], inputs.on_background(1.0)[1]) and torch.equal(nearest.alpha[1], inputs.alpha[1])
+    assert nearest.depth is None
     near_far = look_at(np.array([[5.0, 0, 0], [0, 1.5, 0]]), 32)  # the angle decides, not the distance
     assert nearest_view(near_far, look_at(np.array([[0.8, 0.5, 0]]), 32)).tolist() == [0]
 
@@ -156,6 +160,45 @@ def test_mean_and_white():
     images = torch.zeros(3, 32, 32, 4)
     images[0] = torch.tensor([0.5, 0.5, 0.5, 1.0])
     views = PosedViews(images, cameras)  # one grey view, two empty ones over white
-    assert torch.allclose(BASELINES["mean_input"](views, cameras), torch.full((3, 32, 32, 3), 2.5 / 3))
-    assert torch.equal(BASELINES["white"](views, gso_cameras(16)[:2]), torch.ones(2, 16, 16, 3))
-    assert BASELINES["mean_input"](views, gso_cameras(16)[:2]).shape == (2, 16, 16, 3)
+    mean = BASELINES["mean_input"](views, cameras)
+    assert torch.allclose(mean.images, torch.full((3, 32, 32, 3), 2.5 / 3))
+    assert torch.allclose(mean.alpha, torch.full((3, 32, 32, 1), 1 / 3)) and mean.depth is None
+    white = BASELINES["white"](views, gso_cameras(16)[:2])
+    assert torch.equal(white.images, torch.ones(2, 16, 16, 3)) and not white.depth.any()
+    assert BASELINES["mean_input"](views, gso_cameras(16)[:2]).images.shape == (2, 16, 16, 3)
+
+
+def test_hull_depth_and_alpha_of_a_box():
+    """A box of voxels seen along an axis and obliquely: depth along z, not along the ray, and alpha the share of rays."""
+    occupied = torch.zeros(64, 64, 64, dtype=torch.bool)
+    occupied[16:48, 16:48, 16:48] = True  # the cube [-0.5, 0.5]^3
+    cameras = look_at(np.array([[2.7, 0, 0], [1.9, 1.9, 0.6]]), 64)
+    shown = render_hull(occupied, torch.zeros(64, 64, 64, 3), cameras)
+    share = cube_views(cameras.resized(512, 512), half=0.5).alpha.reshape(2, 64, 8, 64, 8, 1).mean(dim=(2, 4))
+    front = shown.alpha[0, ..., 0] == 1
+    assert front.sum() > 500
+    np.testing.assert_allclose(shown.depth[0][front].numpy(), 2.2, atol=1 / 32)  # flat, up to a voxel, to its corners
+    assert (shown.alpha - share).abs().mean() < 0.01
+    assert ((shown.alpha * 4) % 1 == 0).all()
+    assert torch.allclose(shown.images, (1 - shown.alpha).expand(-1, -1, -1, 3), atol=1e-6)  # black over white
+    assert (shown.depth[shown.alpha[..., 0] == 0] == 0).all()
+    # the vertical edge nearest to the second camera, where the image's middle column meets it
+    axis = cameras.viewmats[1, 2, :3]
+    assert shown.depth[1, 32, 32].item() == pytest.approx(
+        float((torch.tensor([0.5, 0.5, 0.158]) - cameras.positions[1]) @ axis), abs=0.04
+    )
+
+
+def test_hull_depth_of_a_sphere():
+    """From the cameras that carved it, the hull of a sphere touches the sphere's silhouette and bulges towards the camera."""
+    radius = 0.7
+    cameras = gso_cameras(64)
+    shown = BASELINES["visual_hull"](sphere_views(cameras, radius), cameras[[18, 40]])
+    origins, directions = cameras[[18, 40]].rays()
+    along = (origins[:, None, None] * directions).sum(-1)
+    inside = along**2 - (origins**2).sum(-1)[:, None, None] + radius**2
+    z = (-along - inside.clamp_min(0).sqrt()) * torch.einsum("chwk,ck->chw", directions, cameras.viewmats[[18, 40], 2, :3])
+    middle = inside > 0.5 * radius**2
+    error = (shown.depth - z)[middle]
+    assert error.abs().mean() < 2 / 64  # a voxel
+    assert alpha_iou(shown.alpha[..., 0], inside > 0).min() > 0.96

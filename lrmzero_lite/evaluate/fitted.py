@@ -1,0 +1,122 @@
+"""Per-object optimisation as a baseline: 3D Gaussian Splatting of the inputs in the time that a method takes, and ten times it.
+
+Time is measured once and turned into steps, which are recorded: a budget in seconds would give other images each run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+
+from torch import nn
+
+from ..cameras import Cameras
+from ..errors import InputError
+from ..fit import REFINE, FitConfig, fit
+from ..views import PosedViews
+from .methods import Method, Prediction, splatted
+
+FACTORS = {"3dgs_1x": 1, "3dgs_10x": 10}
+TIMED_STEPS = 10  # of the fit that measures the time of one
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What one object costs, medians in seconds from the inputs to the test images, and the steps that follow from it.
+
+    Raises InputError for times that cannot have been measured.
+    """
+
+    method: float  # of the method that sets the time
+    setup: float  # of a fit without steps: the hull's points, compiled kernels, the test images
+    step: float  # of one step more
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not (self.method > 0 and self.setup >= 0 and self.step > 0):
+            raise InputError(
+                f"Times {self.method}, {self.setup} and {self.step} s are no budget; measure them with time_budgets."
+            )
+
+    def steps(self, factor: float) -> int:
+        """Steps of a fit that takes `factor` times as long as the method; 0 where setup alone takes longer."""
+        return max(0, int((factor * self.method - self.setup) / self.step))
+
+    def seconds(self, factor: float) -> float:
+        """Expected seconds of that fit, with its setup."""
+        return self.setup + self.steps(factor) * self.step
+
+    def as_dict(self) -> dict:
+        """Plain values for config.json: the measured times, and steps and expected seconds per row."""
+        rows = {name: {"steps": self.steps(f), "seconds": round(self.seconds(f), 4)} for name, f in FACTORS.items()}
+        return asdict(self) | {"rows": rows}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Budgets:
+        """The budgets that an earlier run recorded with `as_dict`. Raises InputError if a time is missing."""
+        try:
+            return cls(values["method"], values["setup"], values["step"], values["device"])
+        except KeyError as error:
+            raise InputError(f"The recorded budgets lack {error}; delete the folder's config.json and run again.") from None
+
+
+def fitted(config: FitConfig | None = None, *, start: nn.Module | None = None, device: str = "cpu") -> Method:
+    """A method that fits Gaussians to the inputs: from points inside their hull, or from what the network `start` predicts.
+
+    config: by default `FitConfig()` from scratch and `REFINE` from a prediction. With 0 steps it shows where a fit begins.
+    The method raises InputError where the inputs have no mask or no common point to start from.
+    """
+    config = config or (FitConfig() if start is None else REFINE)
+
+    def method(inputs: PosedViews, cameras: Cameras) -> Prediction:
+        from ..model import reconstruct
+
+        initial = None if start is None else reconstruct(start, inputs)
+        result = fit(inputs, initial, config, device=device, progress=False)
+        return splatted(result.gaussians.to(device), cameras)
+
+    return method
+
+
+def fitted_baselines(budgets: Budgets, config: FitConfig | None = None) -> dict[str, Method]:
+    """`3dgs_1x` and `3dgs_10x`: fits from scratch of as many steps as fit into once and ten times the method's time."""
+    config = config or FitConfig()
+    return {name: fitted(replace(config, steps=budgets.steps(factor)), device=budgets.device) for name, factor in FACTORS.items()}
+
+
+def time_budgets(
+    method: Method,
+    samples: Sequence[tuple[PosedViews, Cameras]],
+    config: FitConfig | None = None,
+    *,
+    device: str = "cpu",
+) -> Budgets:
+    """Measure a method and a fit on the same objects, on this machine, after one unmeasured round of each.
+
+    samples: (inputs, test cameras) of a few objects; the medians count. Everything from the inputs to the test images is
+    timed, the fit's first points and the drawing too: `FitResult.seconds` is shorter by its setup.
+
+    Raises InputError without a sample.
+    """
+    if not samples:
+        raise InputError("There is no object to time a method on; give (inputs, cameras) of at least one.")
+    config = config or FitConfig()
+    timed = {
+        "method": method,
+        "setup": fitted(replace(config, steps=0), device=device),
+        "stepped": fitted(replace(config, steps=TIMED_STEPS), device=device),
+    }
+    seconds: dict[str, list[float]] = {}
+    for name, run in timed.items():
+        run(*samples[0])
+        seconds[name] = [_seconds(run, *sample) for sample in samples]
+    step = median((b - a) / TIMED_STEPS for a, b in zip(seconds["setup"], seconds["stepped"], strict=True))
+    return Budgets(median(seconds["method"]), median(seconds["setup"]), max(step, 1e-6), device)
+
+
+def _seconds(run: Callable, *arguments) -> float:
+    started = time.perf_counter()
+    run(*arguments)  # answers lie on the CPU, so that a GPU has finished
+    return time.perf_counter() - started
