@@ -101,4 +101,4 @@ print(keep_freed_memory(), fresh, [faults() for _ in range(3)][-1])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     kept, fresh, again = done.stdout.split()
-    assert kept == "True" and int(fresh) > 10_000 and int(again) < 100
+    assert kept == "True" and int(again) < min(int(fresh), 100)  # fresh: 16,000 pages, or a few where the system gives huge ones
