@@ -234,10 +234,10 @@ class Trainer:
         if state.get("data", config_hash(self.data)) != config_hash(self.data):
             raise InputError(f"{self.out} was trained on other data; give the same ones, or choose another --out.")
         if state.get("perceptual", self.perceptual is not None) != (self.perceptual is not None):
-            before, now = ("with", "without") if state["perceptual"] else ("without", "with")
+            before, now, fix = ("with", "without", "fetch") if state["perceptual"] else ("without", "with", "take away")
             raise InputError(
                 f"{self.out} was trained {before} the perceptual loss and would go on {now} it; "
-                "make the VGG-19 file there (or not there) as it was, or choose another --out."
+                f"{fix} the file of VGG-19, or choose another --out."
             )
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
