@@ -20,6 +20,8 @@ from .methods import Method
 from .metrics import psnr
 from .results import Row
 
+GALLERY_FOLDER = "gallery"  # within an evaluation's folder
+KINDS = ("best", "median", "worst")
 TILE = 128  # pixels of a picture, as near as whole multiples of its size come
 GAP, MARGIN = 6, 10
 LINE = 21  # height of a line of text
@@ -56,11 +58,8 @@ def save_galleries(
     ranked = sorted(scores[judged], key=lambda key: (-_object_mean(scores[judged][key]), key))
     shown = [judged, *_competitors(scores, judged)]
     half = max(0, len(ranked) - count) // 2
-    kinds = {
-        "best": ranked[: min(count, math.ceil(len(ranked) / 2))],
-        "median": ranked[half : half + count],
-        "worst": ranked[::-1][: min(count, max(1, len(ranked) // 2))],
-    }
+    best, worst = ranked[: min(count, math.ceil(len(ranked) / 2))], ranked[::-1][: min(count, max(1, len(ranked) // 2))]
+    kinds = dict(zip(KINDS, (best, ranked[half : half + count], worst), strict=True))
     examples = {
         key: _example(key, scores[judged][key], {name: methods[name] for name in shown}, views)
         for key in dict.fromkeys(key for keys in kinds.values() for key in keys)
