@@ -23,6 +23,8 @@ def evaluate(
     size: int | None = None,
     split: str | None = None,
     baselines: bool = True,
+    fits: bool = True,
+    bounds: bool = True,
     seed: int = 0,
     targets: int = 10,
     views_cache: Path | None = None,
@@ -38,14 +40,16 @@ def evaluate(
         size: Image size; by default the size the weights were trained at.
         split: Use only the objects listed in a JSON file, FILE:KEY.KEY: a list of names of the one folder
             (splits.json:eval.gso), or lists by collection, each a folder of --objects or in it (splits.json:eval).
-        baselines: Judge the trivial baselines too.
+        baselines: Judge the trivial baselines too: white, mean of inputs, nearest view, visual hull.
+        fits: Judge 3D Gaussian Splatting of every object too, in the time that the network takes and in ten times it.
+        bounds: Judge what sees the true mesh too: the inputs at true depth, and splats of the mesh.
         seed: Seed of the draw of test views.
         targets: Test views per object.
         views_cache: Keep rendered views in this folder for the next evaluation of the same objects.
         device: Where to run the network.
     """
+    from ..evaluate import ORACLES, results_table
     from ..evaluate import evaluate as judge
-    from ..evaluate import results_table
     from ..evaluate.protocol import protocol_named
     from ..model import read_about
 
@@ -66,6 +70,8 @@ def evaluate(
             size=size or int(read_about(name)["size"]),
             out=folder,
             baselines=baselines,
+            fits=fits,
+            oracles=ORACLES if bounds else {},
             views_cache=views_cache,
             device=device,
         )
