@@ -69,9 +69,8 @@ def optimised() -> list[str]:
         methods = [(s["method"], s["methods"][s["method"]]["psnr"]) for s in (json.loads(p.read_text()) for p in paths)]
         if methods:
             scores = "; ".join(f"{name}: {cell(psnr)}" for name, psnr in methods)
-            lines.append(
-                f"Per-object optimisation (`lrmzero fit`) on the same GSO objects, {views} input views: {scores}{timed(protocol)}."
-            )
+            title = f"Per-object optimisation (`lrmzero fit`) on the same GSO objects, {views} input views: "
+            lines.append(f"{title}{scores}{timed(protocol)}.")
     return ["", *lines] if lines else []
 
 
