@@ -55,12 +55,20 @@ class Photo:
         return image
 
     def _mask(self) -> Tensor:
-        """[H, W] in [0, 1]; a mask of the labels 0 and 1 counts as black and white."""
+        """[H, W] in [0, 1]: the mask's alpha where it has any, else its brightest channel in proportion to its largest level.
+
+        Dark masks, below half of white, hold labels: whatever is not black is the object.
+        """
         try:
             with Image.open(self.mask) as opened:
-                levels = opened.convert("L")
+                deep = opened.mode[0] in "IF"  # grey of 16 bits or more, which PIL does not convert
+                pixels = np.asarray(opened if deep else opened.convert("RGBA"), np.float32)
         except OSError as error:
             raise InputError(f"The mask {self.mask} is not a readable image ({error}); export it again as PNG.") from error
+        if not deep:
+            pixels = pixels[..., 3] if pixels[..., 3].min() < 255 else pixels[..., :3].max(-1)
+        peak = float(pixels.max())
+        levels = Image.fromarray(pixels / peak if peak > (65535 if deep else 255) / 2 else (pixels > 0).astype(np.float32))
         width, height = self.lens.width, self.lens.height
         if abs(levels.width * height - levels.height * width) > max(width, height):
             raise InputError(
@@ -69,8 +77,7 @@ class Photo:
             )
         if levels.size != (width, height):
             levels = levels.resize((width, height), Image.Resampling.BILINEAR)
-        values = np.asarray(levels, np.float32)
-        return torch.from_numpy(values / (1 if 0 < values.max() <= 1 else 255))
+        return torch.from_numpy(np.array(levels)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

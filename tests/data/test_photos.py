@@ -1,20 +1,21 @@
 """Masks wherever they lie, and every kind of bad photograph as one sentence."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lrmzero_lite import Gaussians, InputError, look_at
+from lrmzero_lite import Gaussians, InputError, PosedViews, look_at
 from lrmzero_lite.cameras import spherical
 from lrmzero_lite.cli import main
 from lrmzero_lite.data.canonical import canonical
 from lrmzero_lite.data.generator_views import ZERO123PLUS, save_grid
 from lrmzero_lite.data.lens import Lens
 from lrmzero_lite.data.photos import Capture, Photo
-from lrmzero_lite.data.posed import load_photos
+from lrmzero_lite.data.posed import load_photos, load_posed
 from lrmzero_lite.model import GSLRM, ModelConfig, save_model
 from lrmzero_lite.render import render_mesh
 
@@ -63,6 +64,47 @@ def test_masks_are_found(tmp_path, place):
         alpha = photo.rgba()[..., 3]
         assert alpha.sum() == 14 * 14 and alpha[8:22, 13:27].min() == 1
     assert canonical(found, 16, progress=False).views.alpha.mean() > 0.05
+
+
+OBJECT = np.pad(np.ones((14, 14), bool), ((8, 8), (13, 13)))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        Image.fromarray(np.where(OBJECT, 255, 0).astype(np.uint8)),
+        Image.fromarray(OBJECT),  # one bit
+        *(Image.fromarray(np.where(OBJECT, label, 0).astype(np.uint8)) for label in (1, 2, 128, 254)),
+        *(Image.fromarray(np.where(OBJECT, label, 0).astype(np.uint16)) for label in (1, 300, 65535)),
+        Image.fromarray(OBJECT[..., None] * np.array([0, 0, 128], np.uint8)),  # a label by its colour
+        Image.fromarray(np.dstack([np.zeros((30, 40, 3), np.uint8), np.where(OBJECT, 255, 0).astype(np.uint8)])),  # a cut-out
+    ],
+)
+def test_masks_of_every_kind(tmp_path, mask):
+    """Levels, bits, labels, colours, alpha: the object is where the mask is not black, or not clear."""
+    (tmp_path / "masks").mkdir()
+    mask.save(tmp_path / "masks/m.png")
+    transforms(tmp_path, photos(tmp_path, 1, alpha=False))
+    alpha = replace(load_photos(tmp_path).photos[0], mask=tmp_path / "masks/m.png").rgba()[..., 3]
+    np.testing.assert_array_equal(alpha.numpy(), OBJECT)
+
+
+def test_a_soft_mask_keeps_its_levels(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 40).round().astype(np.uint8), (30, 1))
+    Image.fromarray(ramp).save(tmp_path / "m.png")
+    photo = replace(photos(tmp_path, 1, alpha=False).photos[0], mask=tmp_path / "m.png")
+    np.testing.assert_allclose(photo.rgba()[..., 3].numpy() * 255, ramp, atol=1e-4)
+
+
+def test_masks_beside_canonical_views_count(tmp_path):
+    """Opaque pictures with opencv_cameras.json and masks: `load_posed`, and so `reconstruct`, must not show the background."""
+    cameras = look_at(PLACES, 32)
+    PosedViews(torch.full((4, 32, 32, 4), 1.0), cameras).save(tmp_path)
+    assert load_posed(tmp_path).alpha.min() == 1
+    (tmp_path / "masks").mkdir()
+    for index in range(4):
+        Image.fromarray(np.pad(np.full((16, 16), 255, np.uint8), 8)).save(tmp_path / f"masks/{index:03d}_rgba.png")
+    assert load_posed(tmp_path).alpha.mean() == 0.25 and load_posed(tmp_path).alpha[:, 8:24, 8:24].min() == 1
 
 
 def test_a_folder_of_masks_by_name(tmp_path):
