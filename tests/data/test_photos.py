@@ -12,6 +12,7 @@ from lrmzero_lite import Gaussians, InputError, PosedViews, look_at
 from lrmzero_lite.cameras import spherical
 from lrmzero_lite.cli import main
 from lrmzero_lite.data.canonical import canonical
+from lrmzero_lite.data.colmap import write_colmap
 from lrmzero_lite.data.generator_views import ZERO123PLUS, save_grid
 from lrmzero_lite.data.lens import Lens
 from lrmzero_lite.data.photos import Capture, Photo
@@ -206,9 +207,57 @@ def test_reconstruct_photographs_and_grids(tmp_path, tiny, cube, capsys):
         ([str(tmp_path), "--align", "never"], "images are 40x30; crop them to a square first"),
         ([str(tmp_path / "grid.png"), "--layout", "instant3d"], "is no grid of 2x2 square views"),
         ([str(tmp_path), "--masks", str(tmp_path / "none")], "is not a folder of masks"),
+        ([str(tmp_path), "--align", "never", "--imitate"], "--imitate is for photographs that are aligned"),
+        ([str(tmp_path / "grid.png"), "--layout", "zero123plus", "--masks", "m"], "--masks is for photographs, but --layout"),
+        (["sample:mug", "--background", "white"], "--background is for photographs, but sample:mug has no camera file"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["reconstruct", *arguments, "--out", str(tmp_path / "c"), *common])
         lines = capsys.readouterr().err.strip().splitlines()
         assert stop.value.code == 2 and len(lines) == 1 and sentence in lines[0]
     assert not (tmp_path / "c").exists()
+
+
+def test_options_that_imply_alignment(tmp_path, monkeypatch):
+    """Views in the canonical frame are left alone, unless an option asks for what only `canonical` does."""
+    from lrmzero_lite.cli import arguments
+
+    PosedViews(torch.rand(4, 32, 32, 4), look_at(PLACES, 32)).save(tmp_path)
+    monkeypatch.setattr(arguments, "aligned", lambda *given, **options: Found(options))
+    assert isinstance(arguments.load_views(str(tmp_path), "gso4", 32, align="auto")[0], PosedViews)
+    (tmp_path / "m").mkdir()
+    for index in range(4):
+        Image.new("L", (32, 32), 255).save(tmp_path / f"m/{index:03d}_rgba.png")
+    for option in ({"imitate": True}, {"background": "white"}, {"masks": tmp_path / "m"}):
+        found, _ = arguments.load_views(str(tmp_path), "gso4", 32, align="auto", **option)
+        assert found["imitate"] == option.get("imitate", False) and found["background"] == option.get("background")
+
+
+class Found:
+    """What `aligned` answers with: the options that it was given."""
+
+    def __init__(self, options):
+        self.views = options
+
+
+def test_photographs_are_not_overwritten(tmp_path, capsys):
+    """`photos` writes the names that a folder of views has; into the same folder it would destroy what it read."""
+    capture = photos(tmp_path)
+    transforms(tmp_path, capture)
+    for out in (tmp_path, tmp_path / "images/left", tmp_path / "images/../images/left"):
+        with pytest.raises(SystemExit):
+            main(["photos", str(tmp_path), "--out", str(out)])
+        assert "which would be overwritten; choose another folder" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*_rgba.png")) and not list(tmp_path.rglob("opencv_cameras.json"))
+
+
+def test_images_of_a_model_may_lie_elsewhere(tmp_path, tiny, capsys):
+    """The sentence about missing photographs names --images; every verb that says it takes that option."""
+    capture = photos(tmp_path / "there")
+    write_colmap(capture, tmp_path / "here/deep/er/sparse/0", tmp_path / "there/images")
+    command = ["reconstruct", str(tmp_path / "here/deep/er"), "--weights", tiny, "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "say where with --images" in capsys.readouterr().err
+    main([*command, "--images", str(tmp_path / "there/images")])
+    assert "4 of 4 photographs" in capsys.readouterr().out
