@@ -17,6 +17,7 @@ from .lens import Lens
 from .matte import Background, remove_background
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+LOST = 0.1  # share of the object's pixels that the lens may fail to explain
 MASK_FOLDERS = ("masks", "mask")
 
 
@@ -45,14 +46,33 @@ class Photo:
         """[H, W, 4] straight, as the lens took it: alpha of the file times the mask, else what `background` leaves over.
 
         A photograph without alpha, mask and `background` is opaque. Raises InputError for a missing, unreadable or
-        wrongly sized file.
+        wrongly sized file, and for a lens whose distortion folds back where the object is.
         """
         image = read_rgba(self.path, self.lens.width, self.lens.height)
         if self.mask is not None:
-            return torch.cat([image[..., :3], image[..., 3:] * self._mask()[..., None]], dim=-1)
-        if background is not None and bool((image[..., 3] == 1).all()):
-            return remove_background(image[..., :3], background)
+            image = torch.cat([image[..., :3], image[..., 3:] * self._mask()[..., None]], dim=-1)
+        elif background is not None and bool((image[..., 3] == 1).all()):
+            image = remove_background(image[..., :3], background)
+        if self.lens.bent:
+            self._check_lens(image[..., 3])
         return image
+
+    def _check_lens(self, alpha: Tensor) -> None:
+        """Raise InputError if the lens explains too little of the object; a calibration that diverged does that.
+
+        Of a photograph without a mask the corners may well be dark.
+        """
+        step = max(1, min(alpha.shape) // 256)
+        shown = alpha[::step, ::step] > 0.5
+        if bool(shown.all()) or not bool(shown.any()):
+            return
+        row, column = shown.nonzero().numpy().T * step + 0.5
+        lost = 1 - float(self.lens.reaches(np.stack([column, row], axis=-1)).mean())
+        if lost > LOST:
+            raise InputError(
+                f"{self.path}: by its lens ({self.lens.bend}, {', '.join(f'{k:g}' for k in self.lens.radial)}) no ray leads to "
+                f"{lost:.0%} of the object's pixels; correct the distortion, or calibrate the camera again."
+            )
 
     def _mask(self) -> Tensor:
         """[H, W] in [0, 1]: the mask's alpha where it has any, else its brightest channel in proportion to its largest level.

@@ -96,7 +96,7 @@ def read_transforms(path: str | Path) -> Capture:
     photos = []
     for index, frame in enumerate(frames):
         where = f"{path}: frame {index} ({frame.get('file_path', 'without file_path')})"
-        if not isinstance(frame.get("file_path"), str):
+        if not isinstance(frame.get("file_path"), str) or "\0" in frame["file_path"]:
             raise InputError(f"{where} names no image; add its file_path.")
         image = complete(path.parent, frame["file_path"])
         fields = {key: value for key, value in data.items() if key != "frames"} | frame

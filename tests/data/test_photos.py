@@ -141,6 +141,27 @@ def test_a_plain_background_serves_as_mask(tmp_path):
         canonical(capture, 16, background="black", progress=False)
 
 
+def test_a_lens_that_folds_back_on_the_object_is_named(tmp_path):
+    """With k1 alone r (1 + k1 r^2) ends at r = sqrt(-1 / 3 k1), imaged at 2/3 of that: the square reaches from 0 to 7 pixels."""
+    photo = photos(tmp_path, 1).photos[0]
+    for k1 in (-0.3, -10.0, -30.0):  # imaged at 28, 4.9 and 2.8 pixels from the middle
+        bent = replace(photo, lens=replace(LENS, radial=(k1,)))
+        radius = 40 * (2 / 3) * (-1 / (3 * k1)) ** 0.5
+        pixels = np.array([[20 + radius - 0.01, 15], [20 + radius + 0.01, 15]])
+        assert bent.lens.reaches(pixels).tolist() == [True, False]
+        rows, columns = np.mgrid[8:22, 13:27] + 0.5
+        lost = (np.hypot(columns - 20, rows - 15) > radius).mean()
+        if lost < 0.1:
+            bent.rgba()
+        else:
+            with pytest.raises(
+                InputError, match=f"0.png: by its lens .perspective, {k1:g}. no ray leads to {lost:.0%} of the obj"
+            ):
+                bent.rgba()
+    Image.new("RGB", (40, 30)).save(photo.path)
+    assert bent.rgba().shape == (30, 40, 4)  # without a mask nobody knows
+
+
 def empty(capture: Capture) -> Capture:
     Image.new("RGBA", (40, 30)).save(capture.photos[2].path)
     return capture
