@@ -86,7 +86,5 @@ def aligned(capture, size: int, count: int | None, **options):
 
     found = canonical(capture, size, count=count, **options)
     sides = " x ".join(f"{side:.2f}" for side in found.box)
-    print(
-        f"{len(found.photos)} of {len(capture)} photographs, scaled by {found.similarity.scale:.4g}: the object is {sides}"
-    )
+    print(f"{len(found.photos)} of {len(capture)} photographs, scaled by {found.similarity.scale:.4g}: the object is {sides}")
     return found
