@@ -38,7 +38,7 @@ def input_depth(mesh: TexturedMesh, inputs: PosedViews, cameras: Cameras) -> Pre
     silhouettes' hull scored above true depth.
     """
     start = pixel_gaussians(mesh, inputs)
-    return splatted(fit(inputs.to("cpu"), start, SETTLE, progress=False).gaussians, cameras)
+    return _shown(inputs.to("cpu"), start, SETTLE, cameras)
 
 
 def mesh_splats(mesh: TexturedMesh, inputs: PosedViews, cameras: Cameras) -> Prediction:
@@ -50,7 +50,7 @@ def mesh_splats(mesh: TexturedMesh, inputs: PosedViews, cameras: Cameras) -> Pre
     views = render_mesh(mesh, dense_cameras(cameras.to("cpu")), supersample=SUPERSAMPLE)
     count = min(len(inputs), DISCS_PER_PIXEL) * inputs.cameras.width * inputs.cameras.height
     start = gaussians_of_mesh(mesh, count, opacity=SOFT_DISCS)
-    return splatted(fit(views, start, DENSE, progress=False).gaussians, cameras)
+    return _shown(views, start, DENSE, cameras)
 
 
 def pixel_gaussians(mesh: TexturedMesh, inputs: PosedViews) -> Gaussians:
@@ -89,6 +89,12 @@ def dense_cameras(cameras: Cameras) -> Cameras:
     heights = np.degrees(np.arcsin(1 - 2 * k / SPHERE))  # equal areas; azimuths and distances step by the golden ratio
     radii = distances.min() + (distances.max() - distances.min()) * (k * GOLDEN % 1)
     return look_at(spherical(360 * GOLDEN * np.arange(SPHERE), heights, radii), cameras.width)
+
+
+def _shown(views: PosedViews, start: Gaussians, config: FitConfig, cameras: Cameras) -> Prediction:
+    """A fit to `views` from `start`, on a GPU where there is one, seen from the cameras."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return splatted(fit(views, start, config, device=device, progress=False).gaussians.to(device), cameras)
 
 
 def _frames(rays: Tensor, normals: Tensor) -> Tensor:
