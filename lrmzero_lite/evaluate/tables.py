@@ -67,7 +67,7 @@ def comparison_table(table: str, summaries: Sequence[str | Path], paper: dict[st
             resolution = row["resolution"] or "not stated"
             theirs = f"{cell['psnr']:.2f} / {cell['ssim']:.3f} / {cell['lpips']:.3f}"
             cells = (test_set, row["method"], row["trained_on"], resolution, theirs)
-            text = "<br>".join(found) or f"{NOT_RUN}: {_missing(ours, content, row, test_set)}"
+            text = "<br>".join(dict.fromkeys(found)) or f"{NOT_RUN}: {_missing(ours, content, row, test_set)}"
             lines.append("| " + " | ".join([*map(str, cells), text]) + " |")
     note = f" {content['note']}" if "note" in content else ""
     return "\n".join(lines) + f"\n\n{content['source']}: {content['title']}. PSNR (dB) / SSIM / LPIPS.{note}\n"
