@@ -73,16 +73,16 @@ def comparison_table(table: str, summaries: Sequence[str | Path], paper: dict[st
     return "\n".join(lines) + f"\n\n{content['source']}: {content['title']}. PSNR (dB) / SSIM / LPIPS.{note}\n"
 
 
-def results_table(summary: str | Path | dict[str, Any]) -> str:
+def results_table(summary: str | Path | dict[str, Any], metrics: Sequence[str] = METRICS) -> str:
     """One run as markdown: a line per method with its metrics, the mean and 95 % interval of each, and seconds per object.
 
-    Metrics that no method has are left out. Bounds, which see the true mesh, stand in a table of their own. The last line
-    says what the run was.
+    Of `metrics` those that no method has are left out. Bounds, which see the true mesh, stand in a table of their own. The
+    last line says what the run was.
     """
     summary = summary if isinstance(summary, dict) else read_json(_file(summary))
     methods, oracles = summary["methods"], summary.get("oracles", {})
     everybody = [*methods.values(), *oracles.values()]
-    metrics = [metric for metric in METRICS if any(entry.get(metric) is not None for entry in everybody)]
+    metrics = [metric for metric in metrics if any(entry.get(metric) is not None for entry in everybody)]
     timed = any(entry.get("seconds") is not None for entry in everybody)
     text = _methods_table("method", methods, metrics, timed)
     if oracles:

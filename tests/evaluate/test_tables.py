@@ -146,6 +146,8 @@ def test_results_table_shows_what_was_measured(summary):
     assert text.splitlines()[0] == "| method | PSNR (dB) | SSIM | depth error | alpha IoU |"
     assert cells(text) == [["lite-64", psnr, other, "0.050", other]]
     assert "24 judged, 240 test views, 64 px, protocol gso8" in text and "Bounds" not in text
+    chosen = results_table(summary("again"), ("alpha_iou", "flip", "psnr"))
+    assert cells(chosen) == [["lite-64", other, psnr]] and chosen.startswith("| method | alpha IoU | PSNR (dB) |")
 
 
 def test_bounds_stand_apart_and_every_line_has_its_seconds(summary):
