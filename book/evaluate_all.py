@@ -21,7 +21,7 @@ from lrmzero_lite.data import find_objects, read_splits
 from lrmzero_lite.data.mesh_source import split_objects
 from lrmzero_lite.evaluate import evaluate
 from lrmzero_lite.evaluate.oracles import ORACLES
-from lrmzero_lite.evaluate.report import lines, write_report
+from lrmzero_lite.evaluate.report import lines
 from lrmzero_lite.model import read_about
 
 OUT = Path(__file__).resolve().parent / "results" / "eval"
@@ -52,7 +52,7 @@ class Run:
         return find_objects(data / collection, read_splits(data)[SPLIT][collection])
 
     def finish(self, data: Path, out: Path, views_cache: Path | None) -> list[str]:
-        """Judge, from wherever it was stopped, and write the report; returns its sentences."""
+        """Judge, from wherever it was stopped; returns the report's sentences."""
         results = evaluate(
             self.weights,
             self.objects(data),
@@ -63,7 +63,6 @@ class Run:
             oracles=ORACLES if self.bounded else {},
             views_cache=views_cache,
         )
-        write_report(out / self.folder)
         return lines(results.summary)
 
 

@@ -51,6 +51,9 @@ def test_lists_that_do_not_fit_are_named(data):
         listed("eval")
 
 
+HULL = {"kind": "baseline", "mean": 1.0, "sentence": "lite-64 is above hull"}
+
+
 @pytest.fixture
 def judged(monkeypatch):
     """What the verb asks of `evaluate`, which is not run."""
@@ -59,11 +62,11 @@ def judged(monkeypatch):
 
     calls = []
     monkeypatch.setattr(lrmzero_lite.model, "read_about", lambda name: {"size": 64 if "64" in name else 128})
-    monkeypatch.setattr(lrmzero_lite.evaluate, "results_table", lambda summary: f"table of {summary}")
+    monkeypatch.setattr(lrmzero_lite.evaluate, "results_table", lambda summary: f"table of {summary['of']}")
 
     def evaluate(name, objects, protocol, **options):
         calls.append((name, objects, protocol, options))
-        return type("Found", (), {"summary": name})
+        return type("Found", (), {"summary": {"of": name, "against": {"psnr": {"hull": HULL}}}})
 
     monkeypatch.setattr(lrmzero_lite.evaluate, "evaluate", evaluate)
     return calls
@@ -79,7 +82,8 @@ def test_options_reach_the_protocol(judged, data, capsys):
     assert options == dict(
         size=64, out=data / "out", baselines=False, fits=False, oracles={}, views_cache=data / "cache", device="cpu"
     )
-    assert "table of lite-64" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "table of lite-64" in said and "lite-64 is above hull." in said
 
 
 def test_several_weights_have_folders_of_their_names(judged, tmp_path):

@@ -34,7 +34,7 @@ def evaluate(
 
     Args:
         weights: Shipped names such as lite-128, or .safetensors files; each of several is judged into a folder of its name.
-        out: Folder for per_view.csv, summary.json and gallery/.
+        out: Folder for per_view.csv, summary.json, report.md and gallery/.
         objects: Folders in GSO layout or of .glb files; without any 24 Zeroverse test objects.
         protocol: 4 or 8 structured input views of the 64-camera set, 8 random ones, or a generator's layout.
         size: Image size; by default the size the weights were trained at.
@@ -51,6 +51,8 @@ def evaluate(
     from ..evaluate import ORACLES, results_table
     from ..evaluate import evaluate as judge
     from ..evaluate.protocol import protocol_named
+    from ..evaluate.report import REPORT_FILE, lines
+    from ..evaluate.results import CSV_FILE
     from ..model import read_about
 
     if not weights:
@@ -76,7 +78,9 @@ def evaluate(
             device=device,
         )
         print(results_table(results.summary))
-        print(folder / "per_view.csv")
+        print("\n".join(f"{line}." for line in lines(results.summary)))
+        for file in (CSV_FILE, REPORT_FILE):
+            print(folder / file)
 
 
 def find(folders: tuple[Path, ...], split: str | None) -> list[ObjectRef]:

@@ -9,10 +9,13 @@ from .masked import psnr_masked, ssim_masked
 from .methods import Prediction
 from .metrics import alpha_iou, depth_mae, lpips, psnr, ssim
 from .oracles import ORACLES
+from .paired import Difference, compare, differences, sentence
 from .protocol import GSO4, GSO8, PROTOCOLS, RANDOM8, Protocol, angle_to_inputs, views_for
+from .report import write_report
 from .results import Results, Row
 from .run import ZEROVERSE_SEEDS, evaluate
 from .tables import comparison_table, load_paper, results_table
+from .view_angle import by_angle
 
 __all__ = [
     "BASELINES",
@@ -23,6 +26,7 @@ __all__ = [
     "RANDOM8",
     "ZEROVERSE_SEEDS",
     "Budgets",
+    "Difference",
     "Prediction",
     "Protocol",
     "Results",
@@ -30,8 +34,11 @@ __all__ = [
     "alpha_iou",
     "angle_to_inputs",
     "bootstrap_interval",
+    "by_angle",
+    "compare",
     "comparison_table",
     "depth_mae",
+    "differences",
     "evaluate",
     "fitted",
     "fitted_baselines",
@@ -43,8 +50,10 @@ __all__ = [
     "psnr",
     "psnr_masked",
     "results_table",
+    "sentence",
     "ssim",
     "ssim_masked",
     "time_budgets",
     "views_for",
+    "write_report",
 ]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -187,25 +186,3 @@ def _cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     while text and font.getlength(text + "…") > room:
         text = text[:-1]
     return text.rstrip() + "…"
-
-
-def save_strip(path: Path, inputs: Tensor, truth: Tensor, ours: Tensor, caption: str) -> None:
-    """Write one PNG with a caption bar.
-
-    inputs: [V, H, W, 3] over white; truth, ours: [H, W, 3] of one test view. The error is the mean absolute difference
-    over channels, white for none.
-    """
-    error = 1 - 2.0 * (truth - ours.clamp(0, 1)).abs().mean(dim=-1, keepdim=True).expand(-1, -1, 3)
-    tiles = [*inputs, truth, ours, error.clamp(0, 1)]
-    labels = ["input"] * len(inputs) + ["truth", "ours", "error x2"]
-    factor = -(-TILE // truth.shape[0])
-    tiles = [np.repeat(np.repeat(to_uint8(torch.as_tensor(t)), factor, axis=0), factor, axis=1) for t in tiles]
-    height, width = tiles[0].shape[:2]
-    image = Image.new("RGB", (len(tiles) * (width + 4) - 4, height + 2 * 22), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)
-    draw.text((4, 3), caption, fill="black", font=font)
-    for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
-        image.paste(Image.fromarray(tile), (index * (width + 4), 22))
-        draw.text((index * (width + 4) + 4, 22 + height + 3), label, fill="black", font=font)
-    with atomic_path(path) as temporary:
-        image.save(temporary)

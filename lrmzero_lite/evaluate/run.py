@@ -22,17 +22,17 @@ from ..provenance import Provenance, config_hash
 from ..views import PosedViews
 from .baselines import BASELINES
 from .fitted import Budgets, fitted_baselines, time_budgets
-from .gallery import save_strip
-from .judge import Truth, judge, predict
+from .gallery import GALLERY_FOLDER, save_galleries
+from .judge import Truth, judge
 from .methods import Method, Oracle, resolve
-from .metrics import psnr
+from .paired import against
 from .perceptual import MIN_SIZE, shared_lpips
 from .protocol import Protocol, protocol_named
+from .report import write_report
 from .results import CSV_FILE, METRICS, SUMMARY_FILE, Results, Row, interval_note, read_rows, summarize, write_rows
 from .view_cache import cached_views, object_key, sources_digest
 
 CONFIG_FILE = "config.json"
-GALLERY_FOLDER = "gallery"
 EARLIER_FOLDER = "earlier"  # results of other configurations, moved aside
 TIMED_OBJECTS = 3  # on which the time of a method is measured
 ZEROVERSE_SET = "zeroverse-test"
@@ -86,7 +86,7 @@ def evaluate(
     name: str | None = None,
     trained_on: str = "Zeroverse",
 ) -> Results:
-    """Judge a method and the baselines; write per_view.csv, summary.json, config.json and gallery/ into `out`.
+    """Judge a method and the baselines; write per_view.csv, summary.json, report.md, config.json and gallery/ into `out`.
 
     method_or_model: a weights name or .safetensors file, a network, or a function (inputs, cameras) -> images
     [C, H, W, 3] over white (or a `Prediction`). objects: ObjectRefs, meshes, a folder of objects, or None for 24
@@ -161,7 +161,11 @@ def evaluate(
         raise InputError(f"None of the {len(items)} objects could be loaded; the first says: {failed[0][1]}")
 
     ordered = _ordered(rows, items, everybody)
-    _gallery(out / GALLERY_FOLDER, title, method, ordered, items, views)
+    sets = list(dict.fromkeys(row.set for row in ordered))
+    found = {(item.set, item.name): item for item in items}
+    save_galleries(
+        out / GALLERY_FOLDER, f"{', '.join(sets)}; {protocol.name}, {size} px", methods, ordered, lambda key: views(found[key])
+    )
     seconds = time.perf_counter() - started
     summary = {
         "method": title,
@@ -177,12 +181,14 @@ def evaluate(
         "budgets": config["budgets"],
         "methods": summarize(ordered, methods),
         "oracles": summarize(ordered, oracles),
-        "sets": {s: summarize((r for r in ordered if r.set == s), everybody) for s in dict.fromkeys(r.set for r in ordered)},
+        "sets": {s: summarize((r for r in ordered if r.set == s), everybody) for s in sets},
+        "against": against(ordered, title, [name for name in methods if name != title], oracles),
         "failed": [{"object": i.name, "set": i.set, "reason": why} for i, why in failed],
         "provenance": Provenance.collect(config, seed=protocol.seed, seconds=seconds, device=device).as_dict(),
     }
     results = Results(tuple(ordered), summary)
     results.save(out)
+    write_report(out)
     return results
 
 
@@ -260,30 +266,3 @@ def _ordered(rows: dict[tuple[str, str], list[Row]], items: list[_Item], methods
     """The model's rows first, then each baseline's and oracle's; objects in the order given, views ascending."""
     per_object = [sorted(rows[i.set, i.name], key=lambda r: r.view) for i in items if (i.set, i.name) in rows]
     return [row for method in methods for found in per_object for row in found if row.method == method]
-
-
-def _gallery(
-    folder: Path,
-    title: str,
-    method: Method,
-    rows: list[Row],
-    items: list[_Item],
-    views: Callable[[_Item], tuple[PosedViews, PosedViews]],
-) -> None:
-    """Strips of the best, median and worst object by PSNR, each at its median test view."""
-    means: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row.method == title:
-            means.setdefault((row.set, row.object), []).append(row.psnr)
-    ranked = sorted(means, key=lambda key: (-sum(means[key]) / len(means[key]), key))
-    for label, key in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
-        item = next(i for i in items if (i.set, i.name) == key)
-        inputs, targets = views(item)
-        truth, ours = targets.on_background(1.0), predict(method, inputs, targets).images
-        values = psnr(ours, truth)
-        view = int(values.argsort()[len(values) // 2])
-        caption = (
-            f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {len(inputs)} inputs, {inputs.cameras.width} px"
-        )
-        caption += f" | {values[view]:.2f} dB"
-        save_strip(folder / f"{label}.png", inputs.on_background(1.0), truth[view], ours[view], caption)

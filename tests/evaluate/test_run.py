@@ -68,8 +68,11 @@ def test_files_and_order(objects, tmp_path):
     assert summary["provenance"]["config"]["size"] == SIZE and summary["provenance"]["seed"] == 0
     assert summary["methods"]["fake"]["lpips"] is None
     for name in ("best", "median", "worst"):
-        with Image.open(tmp_path / "gallery" / f"{name}.png") as image:
-            assert image.width > 7 * 128 and image.height > 128  # 4 inputs, truth, ours, error
+        with Image.open(tmp_path / "gallery" / f"{name}.webp") as image:
+            assert image.width > 6 * 128 and image.height > 128  # inputs, truth, two methods with their maps
+    hull = summary["against"]["psnr"]["visual_hull"]
+    assert hull["kind"] == "baseline" and hull["verdict"] == "below" and hull["objects"] == 3
+    assert hull["sentence"] in (tmp_path / "report.md").read_text()
     again = Results.load(tmp_path)
     assert again.rows == results.rows and again.summary == summary
 
@@ -154,7 +157,7 @@ def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after
     judge(objects, tmp_path / "parts", notes)
     names = [o.name for o in objects]
     assert seen_again[: 4 - stop_after] == names[stop_after:]  # the complete objects are not judged again
-    assert len(seen_again) == 4 - stop_after + 3  # and three for the gallery
+    assert len(seen_again) == 4 - stop_after + 4  # and all four for the galleries
     whole, parts = (tmp_path / f / "per_view.csv" for f in ("whole", "parts"))
     assert without_seconds(whole) == without_seconds(parts)
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
