@@ -54,21 +54,17 @@ def comparison_table(table: str, summaries: Sequence[str | Path], paper: dict[st
         raise InputError(f"Table {table!r} is not among those transcribed; choose {', '.join(paper['tables'])}.")
     content = paper["tables"][table]
     ours = [read_json(_file(path)) for path in summaries]
-    lines = [
-        "| test set | method | trained on | resolution | paper, theirs at full scale | ours at this rung |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| test set | method, training data, resolution | paper, full scale | ours at this rung |", "|---" * 4 + "|"]
     for test_set in dict.fromkeys(s for row in content["rows"] for s in row["cells"]):
         for row in content["rows"]:
             cell = row["cells"].get(test_set)
             if cell is None:
                 continue
             found = [text for summary in ours if (text := _our_cell(summary, content, row, test_set))]
-            resolution = row["resolution"] or "not stated"
+            resolution = f"{row['resolution']} px" if row["resolution"] else "not stated"
             theirs = f"{cell['psnr']:.2f} / {cell['ssim']:.3f} / {cell['lpips']:.3f}"
-            cells = (test_set, row["method"], row["trained_on"], resolution, theirs)
             text = "<br>".join(dict.fromkeys(found)) or f"{NOT_RUN}: {_missing(ours, content, row, test_set)}"
-            lines.append("| " + " | ".join([*map(str, cells), text]) + " |")
+            lines.append(f"| {test_set} | {row['method']}, {row['trained_on']}, {resolution} | {theirs} | {text} |")
     note = f" {content['note']}" if "note" in content else ""
     return "\n".join(lines) + f"\n\n{content['source']}: {content['title']}. PSNR (dB) / SSIM / LPIPS.{note}\n"
 
