@@ -1,78 +1,43 @@
-"""book/evaluate_all.py: which evaluations it makes, with what beside them, and on which objects."""
+"""book/evaluate_all.py: the plan of all committed evaluations, and one small run of it."""
 
 import importlib.util
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from lrmzero_lite import InputError
-from lrmzero_lite.data.samples import sample_object
-from lrmzero_lite.evaluate import ORACLES, PROTOCOLS
-from lrmzero_lite.files import write_json
+from lrmzero_lite.evaluate import Results, run
 
 SCRIPT = Path(__file__).resolve().parent.parent / "book" / "evaluate_all.py"
-SPLITS = {"real_train": {"gso": ["bowl"]}, "eval": {"gso": ["mug", "vase"], "abo_like": ["stool"]}}
+RESULTS = SCRIPT.parent / "results" / "eval"
 
 
 @pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("book_evaluate_all", SCRIPT)
+def script(monkeypatch):
+    spec = importlib.util.spec_from_file_location("evaluate_all", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, "evaluate_all", module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return module
 
 
-@pytest.fixture
-def asked(script, tmp_path, monkeypatch):
-    """Start the script on sample objects; returns what it asks of `evaluate`, which is not run, by the name of the folder."""
-    for split in SPLITS.values():
-        for collection, names in split.items():
-            for name in names:
-                sample_object(name).save(tmp_path / "data" / collection / f"{name}.npz")
-    write_json(tmp_path / "data" / "splits.json", SPLITS)
-    calls = {}
-
-    def evaluate(weights, objects, protocol, **options):
-        calls[options["out"].name] = {"weights": weights, "objects": objects, "protocol": protocol, **options}
-        return SimpleNamespace(summary={"against": {"psnr": {"hull": {"kind": "baseline", "mean": 1.0, "sentence": "It won"}}}})
-
-    monkeypatch.setattr(script, "evaluate", evaluate)
-
-    def start(*arguments):
-        script.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), *arguments])
-        return calls
-
-    return start
+def test_the_committed_results_are_those_of_the_plan(script):
+    planned = {one.folder: one for one in script.runs()}
+    assert {folder.name for folder in RESULTS.iterdir() if folder.is_dir()} == set(planned)
+    for name, one in planned.items():
+        summary = Results.load(RESULTS / name).summary
+        assert (summary["method"], summary["protocol"]["name"]) == (one.weights, one.protocol)
+        assert bool(summary["oracles"]) == one.bounded == bool(summary["budgets"])
+        assert (RESULTS / name / "report.md").exists()
 
 
-def test_both_networks_on_every_set_by_both_structured_protocols(asked, tmp_path):
-    calls = asked("--views-cache", str(tmp_path / "cache"))
-    structured = {f"{w}_{s}_{p}" for w in ("lite-64", "lite-128") for s in ("gso", "abo", "zeroverse") for p in ("gso4", "gso8")}
-    assert set(calls) == structured | {f"lite-64_{s}_random" for s in ("gso", "abo", "zeroverse")} | {"lite-64_all_gso4"}
-    for name, call in calls.items():
-        assert name.startswith(call["weights"]) and name.endswith(call["protocol"]) and call["protocol"] in PROTOCOLS
-        assert call["size"] == int(call["weights"].removeprefix("lite-")) and call["views_cache"] == tmp_path / "cache"
-
-
-def test_fits_and_bounds_stand_beside_lite_64_on_structured_inputs(asked):
-    for name, call in asked().items():
-        bounded = name.startswith("lite-64") and not name.endswith("random")
-        assert call["fits"] == bounded and call["oracles"] == (ORACLES if bounded else {})
-
-
-def test_objects_are_those_of_the_evaluation_split(asked):
-    names = {name: call["objects"] and [ref.name for ref in call["objects"]] for name, call in asked().items()}
-    assert names["lite-64_gso_gso4"] == names["lite-128_gso_gso8"] == ["mug", "vase"]
-    assert names["lite-64_abo_random"] == ["stool"] and names["lite-64_all_gso4"] == ["mug", "vase", "stool"]
-    assert names["lite-128_zeroverse_gso4"] is None
-
-
-def test_one_run_alone_and_an_unknown_one(asked, capsys):
-    assert list(asked("--only", "lite-64_all_gso4")) == ["lite-64_all_gso4"]
-    assert capsys.readouterr().out.split() == ["lite-64_all_gso4", "It", "won"]
-    with pytest.raises(InputError, match="no run 'lite-32_gso_gso4'; choose from lite-128_gso_gso4, "):
-        asked("--only", "lite-32_gso_gso4")
+def test_a_run_without_data_judges_zeroverse(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ZEROVERSE_SEEDS", (10_000_000, 10_000_001))
+    monkeypatch.setattr(script, "read_about", lambda name: {"size": 32})
+    script.main(["--only", "lite-64_zeroverse_random", "--out", str(tmp_path)])
+    summary = Results.load(tmp_path / "lite-64_zeroverse_random").summary
+    assert summary["objects"] == 2 and summary["protocol"]["inputs"] == 8
+    assert "lite-64 is" in (tmp_path / "lite-64_zeroverse_random" / "report.md").read_text()
+    with pytest.raises(InputError, match="no run 'lite-64_gso_gso4' without --data"):
+        script.main(["--only", "lite-64_gso_gso4", "--out", str(tmp_path)])
