@@ -107,7 +107,7 @@ def sentence(difference: Difference, *, bound: bool = False) -> str:
     if verdict == "not established":
         said = f"is not told apart from {other}: {amount}{interval}"
     elif bound and verdict == "above":
-        said = f"lies {amount}{interval} above {d.against}, which is no bound here,"
+        said = f"is better than {d.against}, which is no bound here, by {amount}{interval}"
     elif bound:
         said = f"stays {amount}{interval} {'behind' if d.metric in BETTER_LOW else 'below'} {other}"
     elif d.metric in BETTER_LOW:

@@ -135,7 +135,8 @@ def _missing(ours: Sequence[dict[str, Any]], content: dict[str, Any], row: dict[
         return f"no run of {content['protocol']}"
     if not (runs := [s for s in runs if set(SETS[test_set]) & set(s["sets"])]):
         return f"no objects of {test_set}"
-    return f"none above {max(s['size'] for s in runs)} px"
+    largest = max(s["size"] for s in runs)
+    return f"none above {largest} px" if row["resolution"] > largest else f"none of {row['resolution']} px or less"
 
 
 def _number(entry: dict[str, float] | None, digits: int) -> str:

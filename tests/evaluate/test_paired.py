@@ -108,7 +108,7 @@ def test_sentences():
 
 def test_a_bound_is_never_said_to_be_beaten():
     words = [sentence(difference([21.0 + i, 22.0], [20.0, 20.0]), bound=True) for i in (0, -4)]
-    assert words[0] == "ours lies 1.50 dB [1.00, 2.00] above theirs, which is no bound here, on 2 objects (better on 2)"
+    assert words[0] == "ours is better than theirs, which is no bound here, by 1.50 dB [1.00, 2.00] on 2 objects (better on 2)"
     assert words[1] == "ours is not told apart from the bound theirs: -0.50 dB [-3.00, 2.00] on 2 objects (better on 1)"
 
 

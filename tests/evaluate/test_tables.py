@@ -130,6 +130,7 @@ def test_rungs_stand_side_by_side_and_stand_ins_are_named(summary):
     assert "24 objects of abo_like: models like ABO's, not ABO)" in rows["ABO", "LRM-Zero", "512 px"]
     assert "not ABO" not in rows["GSO", "LRM-Zero", "512 px"]
     assert rows["ABO", "GS-LRM", "512 px"].startswith("not run")
+    assert rows["ABO", "LRM-Zero", "256 px"] == "not run: none of 256 px or less"
 
 
 def test_training_data_decides_the_row(summary):
