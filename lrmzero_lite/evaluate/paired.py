@@ -103,7 +103,7 @@ def sentence(difference: Difference, *, bound: bool = False) -> str:
         low, high = sorted((sign * d.low, sign * d.high))
         interval = f" [{low:.{digits}f}, {high:.{digits}f}]"
     plus = "+" if verdict == "not established" else ""
-    other, amount = "the bound " * bound + d.against, f"{sign * d.mean:{plus}.{digits}f} {unit}"
+    other, amount = "the bound " * bound + d.against, f"{sign * d.mean:{plus}z.{digits}f} {unit}"
     if verdict == "not established":
         said = f"is not told apart from {other}: {amount}{interval}"
     elif bound and verdict == "above":

@@ -103,6 +103,7 @@ def test_sentences():
     assert sentence(flip).startswith("ours is better than theirs by 0.133 in FLIP [0.100, 0.200] on 3 objects (better on 3)")
     unsure = difference([20.0, 21.0], [20.2, 20.6])
     assert sentence(unsure) == "ours is not told apart from theirs: +0.10 dB [-0.20, 0.40] on 2 objects (better on 1)"
+    assert sentence(difference([20.0, 20.998], [21.0, 20.0])).startswith("ours is not told apart from theirs: +0.00 dB [")
     assert sentence(difference([21.0], [20.0])) == "ours is not told apart from theirs: +1.00 dB on 1 object (better on 1)"
 
 
