@@ -120,16 +120,18 @@ class Cameras:
     def load(cls, path: str | Path) -> tuple[Cameras, list[str]]:
         """Read opencv_cameras.json; return the cameras and the file path of each frame."""
         data = read_json(path)
-        frames = data["frames"] if isinstance(data, dict) else data
-        if not frames:
+        frames = data.get("frames") if isinstance(data, dict) else data
+        if not frames or not isinstance(frames, list):
             raise InputError(f"{path} lists no frames; it needs at least one camera.")
         try:
             sizes = {(int(f["w"]), int(f["h"])) for f in frames}
             Ks = [[[f["fx"], 0, f["cx"]], [0, f["fy"], f["cy"]], [0, 0, 1]] for f in frames]
             viewmats = [f["w2c"] for f in frames]
             names = [f["file_path"] for f in frames]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} lacks {error} in a frame; each needs w, h, fx, fy, cx, cy, w2c, file_path.") from error
+        if odd := [name for name in names if not isinstance(name, str)]:
+            raise InputError(f"{path} holds the file_path {odd[0]!r}, which is not text; write the image's name.")
         if len(sizes) > 1:
             raise InputError(f"{path} mixes image sizes {sorted(sizes)}; resize the images to one size.")
         width, height = sizes.pop()

@@ -122,6 +122,8 @@ def read_rgba(path: Path, width: int, height: int) -> Tensor:
     """One image as [H, W, 4] float32. Raises InputError if it is missing, unreadable or of another size."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip to white
+                image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
             rgba = np.asarray(image.convert("RGBA"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist, but the camera file names it; add the image or remove that frame.") from None

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -67,7 +67,7 @@ def download_matsynth(
         raise InputError(
             f"count = {count}, size = {size}, rate = {rate}, split = {split!r}: give 1 or more, 4 or more, > 0, train or test."
         )
-    manifest = read_json(dest / MANIFEST) if (dest / MANIFEST).exists() else {"size": size, "split": split, "shards": {}}
+    manifest = _read_manifest(dest) if (dest / MANIFEST).exists() else {"size": size, "split": split, "shards": {}}
     if (manifest["size"], manifest["split"]) != (size, split):
         held = f"size {manifest['size']} and split {manifest['split']}"
         raise InputError(f"{dest} holds materials of {held}, not {size} and {split}; give the same or another folder.")
@@ -144,6 +144,18 @@ def unpack(file: Path, dest: Path, size: int, *, skip: int = 0, limit: int | Non
         _write_material(row, dest / name, size, f"{file}, row {number}")
         written.append(name)
     return written, True
+
+
+def _read_manifest(dest: Path) -> dict[str, Any]:
+    """The content of matsynth.json. Raises InputError if a field is missing."""
+    manifest = read_json(dest / MANIFEST)
+    try:
+        good = {"size", "split"} <= set(manifest) and all({"materials", "whole"} <= set(e) for e in manifest["shards"].values())
+    except (KeyError, TypeError, AttributeError):
+        good = False
+    if not good:
+        raise InputError(f"{dest / MANIFEST} is not the record of a download; move it away and run the download again.")
+    return manifest
 
 
 def _write_material(row: dict, folder: Path, size: int, what: str) -> None:

@@ -119,16 +119,25 @@ class Capture:
 
         A mask of images/a/1.jpg is masks/a/1.png, 1.jpg.png (COLMAP), 1.jpg, or 1 with another image extension; photographs
         that name a mask already keep it. Without `folder`, a photograph whose mask is not there stays without.
-        Raises InputError if `folder` is given and lacks a mask.
+        Raises InputError if `folder` is given and lacks a mask, or one file would be the mask of two photographs.
         """
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder} is not a folder of masks; check --masks.")
         places = [folder] if folder else [root / name for root in roots for name in MASK_FOLDERS]
-        found = []
+        found: list[Photo] = []
+        owners: dict[Path, Path] = {}
         for photo in self.photos:
-            mask = photo.mask if photo.mask and not folder else _mask_of(photo.path, places, roots)
+            if photo.mask and not folder:
+                found.append(photo)
+                continue
+            mask = _mask_of(photo.path, places, roots)
             if mask is None and folder:
                 raise InputError(f"{folder} holds no mask of {photo.path.name}; add {photo.path.stem}.png.")
+            if mask and owners.setdefault(mask, photo.path) != photo.path:
+                raise InputError(
+                    f"{mask} would be the mask of both {owners[mask]} and {photo.path}; keep masks in sub-folders as the "
+                    "photographs are."
+                )
             found.append(replace(photo, mask=mask))
         return replace(self, photos=tuple(found))
 

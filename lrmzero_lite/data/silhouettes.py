@@ -176,9 +176,10 @@ def _reached(silhouettes: list[Silhouette], points: np.ndarray, step: float) -> 
             continue
         square = max(1.0, step * s.lens.fx / float(np.median(local[:, 2])))
         cell = (pixels[inside] / square).astype(int)
-        _, ray = np.unique(cell[:, 0] * 100_000 + cell[:, 1], return_inverse=True)
-        nearest, farthest = (np.full((ray.max() + 1, 3), fill) for fill in (np.inf, -np.inf))
-        np.minimum.at(nearest, ray, points[inside])
-        np.maximum.at(farthest, ray, points[inside])
+        ray = cell[:, 0] * 100_000 + cell[:, 1]
+        order = ray.argsort()
+        first = np.flatnonzero(np.diff(ray[order], prepend=-1))  # of each ray's points
+        together = points[inside][order]
+        nearest, farthest = np.minimum.reduceat(together, first), np.maximum.reduceat(together, first)
         least, most = np.minimum(least, farthest.min(0)), np.maximum(most, nearest.max(0))
     return least, most

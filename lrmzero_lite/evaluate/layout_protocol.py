@@ -55,6 +55,7 @@ class LayoutProtocol(Protocol):
         return self.input_cameras(size), gso_cameras(size)[sorted(int(i) for i in chosen)]
 
     def input_cameras(self, size: int) -> Cameras:
+        """Cameras of size x size pixels at the given angles and distance, looking at the origin."""
         positions = spherical(np.array(self.azimuths), np.array(self.elevations), self.distance)
         return look_at(positions, size, self.hfov)
 

@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import InputError
 from .perceptual import shared_lpips
@@ -43,18 +42,26 @@ def ssim_map(pred: Tensor, true: Tensor) -> Tensor:
     pred, true = image_pair(pred, true)
     if min(pred.shape[-3:-1]) < SSIM_WINDOW:
         raise InputError(f"SSIM needs at least {SSIM_WINDOW} pixels a side, not {min(pred.shape[1:3])}; use a larger size.")
-    offsets = torch.arange(SSIM_WINDOW, dtype=pred.dtype, device=pred.device) - SSIM_WINDOW // 2
-    window = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
-    window = window / window.sum()
-    views = pred.shape[0]
-    x, y = (t.permute(0, 3, 1, 2).reshape(-1, 1, *t.shape[1:3]) for t in (pred, true))  # [V*3, 1, H, W]
-    blur = lambda t: F.conv2d(F.conv2d(t, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))  # noqa: E731
+    x, y = (t.permute(0, 3, 1, 2) for t in (pred, true))  # [V, 3, H, W]
+    rows, columns = (_window_matrix(n, x) for n in pred.shape[1:3])
+    blur = lambda t: rows @ t @ columns.T  # noqa: E731  on a CPU many times faster than conv2d
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    return similarity.reshape(views, 3, *similarity.shape[-2:]).permute(0, 2, 3, 1)
+    return similarity.permute(0, 2, 3, 1)
+
+
+def _window_matrix(size: int, like: Tensor) -> Tensor:
+    """[size - 10, size]: each row the Gaussian window of one place where it fits whole."""
+    offsets = torch.arange(SSIM_WINDOW, dtype=like.dtype, device=like.device) - SSIM_WINDOW // 2
+    window = torch.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
+    places = torch.arange(size - SSIM_WINDOW + 1, device=like.device)[:, None]
+    matrix = like.new_zeros(len(places), size)
+    return matrix.scatter_(
+        1, places + torch.arange(SSIM_WINDOW, device=like.device), (window / window.sum()).expand(len(places), -1)
+    )
 
 
 def lpips(pred: Tensor, true: Tensor) -> Tensor | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cameras import Cameras, gso_cameras
+from ..cameras import Cameras, gso_cameras, look_at, spherical
 from ..errors import InputError
 from ..fit import FitConfig, fit
 from ..gaussians import Gaussians
@@ -21,8 +22,11 @@ FOOTPRINT = 0.35  # standard deviation of a pixel's Gaussian, in pixels across t
 FLATTEST = 0.15  # cosine below which a slanted surface stretches it no further
 THIN = 0.1  # along the normal over across the ray
 SOFT_PIXELS, SOFT_DISCS = 0.3, 0.1  # opacities at which fits begin: opaque splats hide each other's gradients
+GOLDEN = (5**0.5 - 1) / 2
 SETTLE = FitConfig(steps=50)  # on the inputs alone
-DENSE = FitConfig(steps=300)  # 4 of the dense views a step
+DENSE = FitConfig(steps=300)  # 4 of the dense views a step; at 200 a fit of 500 steps to 8 inputs was above for a thin hammer
+DISCS_PER_PIXEL = 2  # of a judged view: with 4 or 8, fits of as many steps came less far
+SPHERE = 64  # dense cameras where the judged ones are not of the 64-camera set
 
 
 def input_depth(mesh: TexturedMesh, inputs: PosedViews, cameras: Cameras) -> Prediction:
@@ -34,18 +38,19 @@ def input_depth(mesh: TexturedMesh, inputs: PosedViews, cameras: Cameras) -> Pre
     silhouettes' hull scored above true depth.
     """
     start = pixel_gaussians(mesh, inputs)
-    return splatted(fit(inputs.to("cpu"), start, SETTLE, progress=False).gaussians, cameras)
+    return _shown(inputs.to("cpu"), start, SETTLE, cameras)
 
 
 def mesh_splats(mesh: TexturedMesh, inputs: PosedViews, cameras: Cameras) -> Prediction:
-    """As many Gaussians as GS-LRM predicts from `inputs`, one per pixel, spread over the true surface and fitted to it.
+    """Gaussians spread over the true surface and fitted to it, never more than GS-LRM predicts, one per pixel of `inputs`.
 
-    They are fitted to the cameras of the 64-camera set that are not among `cameras`: what the representation can show of
-    the object when every side is known. It bounds images; its depth is that of a fit that sees colours and masks alone.
+    They are fitted to views of every side that are not judged (`dense_cameras`): what the representation can show of the
+    object when all of it is known. It bounds images; its depth is that of a fit that sees colours and masks alone.
     """
-    views = render_mesh(mesh, unjudged(cameras), supersample=SUPERSAMPLE)
-    start = gaussians_of_mesh(mesh, len(inputs) * inputs.cameras.width * inputs.cameras.height, opacity=SOFT_DISCS)
-    return splatted(fit(views, start, DENSE, progress=False).gaussians, cameras)
+    views = render_mesh(mesh, dense_cameras(cameras.to("cpu")), supersample=SUPERSAMPLE)
+    count = min(len(inputs), DISCS_PER_PIXEL) * inputs.cameras.width * inputs.cameras.height
+    start = gaussians_of_mesh(mesh, count, opacity=SOFT_DISCS)
+    return _shown(views, start, DENSE, cameras)
 
 
 def pixel_gaussians(mesh: TexturedMesh, inputs: PosedViews) -> Gaussians:
@@ -69,11 +74,27 @@ def pixel_gaussians(mesh: TexturedMesh, inputs: PosedViews) -> Gaussians:
     return Gaussians.from_rgb(means, _quaternions(_frames(rays, normals)), scales, SOFT_PIXELS * rgba[:, 3], rgba[:, :3])
 
 
-def unjudged(cameras: Cameras) -> Cameras:
-    """The 64-camera set at the size of `cameras`, without those that stand where one of `cameras` stands."""
+def dense_cameras(cameras: Cameras) -> Cameras:
+    """Cameras that see every side that `cameras` see, at their size, and stand where none of them stands.
+
+    The 64-camera set without `cameras`, if all of those are members of it. Else 64 cameras spread evenly over the sphere, for
+    the set sees nothing from below, at distances from the smallest to the largest of `cameras`.
+    """
     every = gso_cameras(cameras.width)
-    apart = torch.cdist(every.positions.double(), cameras.positions.double().cpu()).amin(dim=1) > 1e-3
-    return every[apart.nonzero()[:, 0]]
+    apart = torch.cdist(every.positions.double(), cameras.positions.double()).amin(dim=1) > 1e-3
+    if len(every) - int(apart.sum()) == len(cameras):
+        return every[apart.nonzero()[:, 0]]
+    distances = cameras.positions.double().norm(dim=-1).numpy()
+    k = np.arange(SPHERE) + 0.5
+    heights = np.degrees(np.arcsin(1 - 2 * k / SPHERE))  # equal areas; azimuths and distances step by the golden ratio
+    radii = distances.min() + (distances.max() - distances.min()) * (k * GOLDEN % 1)
+    return look_at(spherical(360 * GOLDEN * np.arange(SPHERE), heights, radii), cameras.width)
+
+
+def _shown(views: PosedViews, start: Gaussians, config: FitConfig, cameras: Cameras) -> Prediction:
+    """A fit to `views` from `start`, on a GPU where there is one, seen from the cameras."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return splatted(fit(views, start, config, device=device, progress=False).gaussians.to(device), cameras)
 
 
 def _frames(rays: Tensor, normals: Tensor) -> Tensor:

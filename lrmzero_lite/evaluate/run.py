@@ -34,6 +34,7 @@ from .view_cache import cached_views, object_key, sources_digest
 
 CONFIG_FILE = "config.json"
 EARLIER_FOLDER = "earlier"  # results of other configurations, moved aside
+CODE = ("evaluate", "fit", "surface", "model", "gaussians.py")  # what decides the rows, beside the objects' looks
 TIMED_OBJECTS = 3  # on which the time of a method is measured
 ZEROVERSE_SET = "zeroverse-test"
 ZEROVERSE_SEEDS = tuple(range(10_000_000, 10_000_024))  # reserved: training seeds count up from 0, the paper's full set to 8 M
@@ -129,6 +130,7 @@ def evaluate(
         "budgets": budgets and budgets.as_dict(),
         "metrics": list(METRICS),
         "sources": sources_digest(),
+        "code": sources_digest(CODE),
         "lpips": shared_lpips() is not None,
     }
     done = _resume(out, config, say)

@@ -45,6 +45,7 @@ class Setting:
 
     @property
     def name(self) -> str:
+        """Unique within a sweep; the folder of its evaluation."""
         return f"{self.sweep}_{self.value:g}"
 
 

@@ -19,15 +19,16 @@ from ..views import PosedViews
 from .protocol import Protocol, views_for
 
 PACKAGE = Path(__file__).resolve().parents[1]
-SOURCES = (
+LOADERS = ("gltf", "meshes", "objects", "samples", "texture_coordinates")
+SOURCES = (  # they decide how an object looks
     "render",
-    "data",
     "zeroverse",
+    *(f"data/{name}.py" for name in LOADERS),
     "mesh.py",
     "cameras.py",
     "views.py",
     "evaluate/protocol.py",
-)  # they decide how an object looks
+)
 ARRAYS = ("images", "depth", "normals")
 
 
@@ -81,10 +82,10 @@ def object_key(source: Any) -> str:
 
 
 @functools.cache
-def sources_digest() -> str:
-    """First 10 hex digits of the SHA-256 over the code that loads, makes and renders objects."""
+def sources_digest(names: tuple[str, ...] = SOURCES) -> str:
+    """First 10 hex digits of the SHA-256 over code of the package: by default what loads, makes and renders objects."""
     digest = hashlib.sha256()
-    for name in SOURCES:
+    for name in names:
         path = PACKAGE / name
         files = [f for f in sorted(path.rglob("*")) if f.suffix in (".py", ".cu", ".cuh")] if path.is_dir() else [path]
         for file in files:

@@ -261,6 +261,13 @@ def test_another_size_needs_another_folder(hub, tmp_path):
         matsynth.download_matsynth(tmp_path, 1, size=16, hub=hub.url)
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", "3", '{"size": 512, "split": "train", "shards": {"a": 1}}'])
+def test_a_record_that_is_none(tmp_path, text):
+    (tmp_path / matsynth.MANIFEST).write_text(text)
+    with pytest.raises(InputError, match="matsynth.json is not the record of a download"):
+        matsynth.download_matsynth(tmp_path, 2, hub="http://127.0.0.1:9")
+
+
 def test_parquet_files_are_read_in_place(hub, tmp_path):
     (tmp_path / "train-0.parquet").write_bytes(hub.files["data/train-00001-of-00002.parquet"])
     sources = find_materials(str(tmp_path))

@@ -129,6 +129,36 @@ def test_a_folder_of_masks_by_name(tmp_path):
         found[3].rgba()
 
 
+def test_a_mask_belongs_to_one_photograph(tmp_path):
+    """left/0.png and right/0.png: masks/0.png is of one of them, nobody knows which."""
+    capture = photos(tmp_path, 2)
+    other = tmp_path / "images/right/0.png"
+    other.parent.mkdir()
+    other.write_bytes(capture.photos[0].path.read_bytes())
+    transforms(tmp_path, Capture((*capture.photos, replace(capture.photos[0], path=other)), "two"))
+    (tmp_path / "masks/right").mkdir(parents=True)
+    Image.new("L", (40, 30), 255).save(tmp_path / "masks/0.png")
+    with pytest.raises(
+        InputError, match="masks/0.png would be the mask of both .*left/0.png and .*right/0.png; keep masks in sub"
+    ):
+        load_photos(tmp_path)
+    Image.new("L", (40, 30), 255).save(tmp_path / "masks/right/0.png")
+    masks = {photo.path.parent.name: photo.mask for photo in load_photos(tmp_path).photos if photo.mask}
+    assert masks == {"left": tmp_path / "masks/0.png", "right": tmp_path / "masks/right/0.png"}
+
+
+def test_one_mask_may_be_named_for_all(tmp_path):
+    """As of a rig that hides the same corner of every picture: mask_path says so."""
+    capture = photos(tmp_path, 3)
+    Image.new("L", (40, 30), 255).save(tmp_path / "all.png")
+    transforms(tmp_path, capture)
+    data = json.loads((tmp_path / "transforms.json").read_text())
+    for frame in data["frames"]:
+        frame["mask_path"] = "all.png"
+    (tmp_path / "transforms.json").write_text(json.dumps(data))
+    assert {photo.mask for photo in load_photos(tmp_path).photos} == {tmp_path / "all.png"}
+
+
 def test_a_plain_background_serves_as_mask(tmp_path):
     capture = photos(tmp_path, alpha=False)
     with pytest.raises(InputError, match="0.png is opaque everywhere and has no mask"):

@@ -11,6 +11,7 @@ from PIL import Image
 from lrmzero_lite import Cameras, InputError, PosedViews, look_at
 from lrmzero_lite.data.lens import Lens
 from lrmzero_lite.data.posed import load_cameras_transforms, load_posed, read_transforms, save_transforms
+from lrmzero_lite.views import read_rgba
 
 
 @pytest.fixture
@@ -187,3 +188,34 @@ def test_bad_opencv_folder(tmp_path, views):
     (tmp_path / "001_rgba.png").unlink()
     with pytest.raises(InputError, match="001_rgba.png does not exist"):
         load_posed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("{}", "lists no frames"),
+        ('{"frames": {"w": 3}}', "lists no frames"),
+        ('[{"w": "x", "h": 8}]', "lacks invalid literal"),
+        ("[5]", "in a frame"),
+    ],
+)
+def test_bad_opencv_cameras(tmp_path, content, match):
+    (tmp_path / "opencv_cameras.json").write_text(content)
+    with pytest.raises(InputError, match=match):
+        load_posed(tmp_path)
+
+
+def test_a_file_path_that_is_no_text_is_named(tmp_path, views):
+    views.save(tmp_path)
+    frames = json.loads((tmp_path / "opencv_cameras.json").read_text())
+    (frames["frames"] if isinstance(frames, dict) else frames)[0]["file_path"] = 5
+    (tmp_path / "opencv_cameras.json").write_text(json.dumps(frames))
+    with pytest.raises(InputError, match="holds the file_path 5, which is not text"):
+        load_posed(tmp_path)
+
+
+def test_sixteen_bits_of_grey_keep_their_tones(tmp_path):
+    grey = np.linspace(0, 65535, 24, dtype=np.uint16).reshape(4, 6)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    read = read_rgba(tmp_path / "a.png", 6, 4)
+    assert np.abs(read[..., 0].numpy() - grey / 65535).max() <= 0.5 / 255 + 1e-6 and (read[..., 3] == 1).all()
