@@ -103,11 +103,11 @@ def sentence(difference: Difference, *, bound: bool = False) -> str:
         low, high = sorted((sign * d.low, sign * d.high))
         interval = f" [{low:.{digits}f}, {high:.{digits}f}]"
     plus = "+" if verdict == "not established" else ""
-    other, amount = "the bound " * bound + d.against, f"{sign * d.mean:{plus}.{digits}f} {unit}"
+    other, amount = "the bound " * bound + d.against, f"{sign * d.mean:{plus}z.{digits}f} {unit}"
     if verdict == "not established":
         said = f"is not told apart from {other}: {amount}{interval}"
     elif bound and verdict == "above":
-        said = f"lies {amount}{interval} above {d.against}, which is no bound here,"
+        said = f"is better than {d.against}, which is no bound here, by {amount}{interval}"
     elif bound:
         said = f"stays {amount}{interval} {'behind' if d.metric in BETTER_LOW else 'below'} {other}"
     elif d.metric in BETTER_LOW:

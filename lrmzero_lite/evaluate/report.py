@@ -76,7 +76,7 @@ def _compared(rows: Sequence[Row], method: str, baselines: Iterable[str], oracle
     said = [f"- {entry['sentence']}" for entry in _in_order(psnr)]
     for metric in (m for m in COMPARED if m in table):
         others = [entry for name, entry in table[metric].items() if entry["verdict"] != psnr[name]["verdict"]]
-        said += [f"- {HEADERS[metric]} says otherwise: {entry['sentence']}" for entry in others]
+        said += [f"- {HEADERS[metric]} differs: {entry['sentence']}" for entry in others]
     return "\n".join(said)
 
 

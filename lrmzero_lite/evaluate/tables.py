@@ -54,35 +54,31 @@ def comparison_table(table: str, summaries: Sequence[str | Path], paper: dict[st
         raise InputError(f"Table {table!r} is not among those transcribed; choose {', '.join(paper['tables'])}.")
     content = paper["tables"][table]
     ours = [read_json(_file(path)) for path in summaries]
-    lines = [
-        "| test set | method | trained on | resolution | paper, theirs at full scale | ours at this rung |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| test set | method, training data, resolution | paper, full scale | ours at this rung |", "|---" * 4 + "|"]
     for test_set in dict.fromkeys(s for row in content["rows"] for s in row["cells"]):
         for row in content["rows"]:
             cell = row["cells"].get(test_set)
             if cell is None:
                 continue
             found = [text for summary in ours if (text := _our_cell(summary, content, row, test_set))]
-            resolution = row["resolution"] or "not stated"
+            resolution = f"{row['resolution']} px" if row["resolution"] else "not stated"
             theirs = f"{cell['psnr']:.2f} / {cell['ssim']:.3f} / {cell['lpips']:.3f}"
-            cells = (test_set, row["method"], row["trained_on"], resolution, theirs)
-            text = "<br>".join(found) or f"{NOT_RUN}: {_missing(ours, content, row, test_set)}"
-            lines.append("| " + " | ".join([*map(str, cells), text]) + " |")
+            text = "<br>".join(dict.fromkeys(found)) or f"{NOT_RUN}: {_missing(ours, content, row, test_set)}"
+            lines.append(f"| {test_set} | {row['method']}, {row['trained_on']}, {resolution} | {theirs} | {text} |")
     note = f" {content['note']}" if "note" in content else ""
     return "\n".join(lines) + f"\n\n{content['source']}: {content['title']}. PSNR (dB) / SSIM / LPIPS.{note}\n"
 
 
-def results_table(summary: str | Path | dict[str, Any]) -> str:
+def results_table(summary: str | Path | dict[str, Any], metrics: Sequence[str] = METRICS) -> str:
     """One run as markdown: a line per method with its metrics, the mean and 95 % interval of each, and seconds per object.
 
-    Metrics that no method has are left out. Bounds, which see the true mesh, stand in a table of their own. The last line
-    says what the run was.
+    Of `metrics` those that no method has are left out. Bounds, which see the true mesh, stand in a table of their own. The
+    last line says what the run was.
     """
     summary = summary if isinstance(summary, dict) else read_json(_file(summary))
     methods, oracles = summary["methods"], summary.get("oracles", {})
     everybody = [*methods.values(), *oracles.values()]
-    metrics = [metric for metric in METRICS if any(entry.get(metric) is not None for entry in everybody)]
+    metrics = [metric for metric in metrics if any(entry.get(metric) is not None for entry in everybody)]
     timed = any(entry.get("seconds") is not None for entry in everybody)
     text = _methods_table("method", methods, metrics, timed)
     if oracles:
@@ -139,7 +135,8 @@ def _missing(ours: Sequence[dict[str, Any]], content: dict[str, Any], row: dict[
         return f"no run of {content['protocol']}"
     if not (runs := [s for s in runs if set(SETS[test_set]) & set(s["sets"])]):
         return f"no objects of {test_set}"
-    return f"none above {max(s['size'] for s in runs)} px"
+    largest = max(s["size"] for s in runs)
+    return f"none above {largest} px" if row["resolution"] > largest else f"none of {row['resolution']} px or less"
 
 
 def _number(entry: dict[str, float] | None, digits: int) -> str:

@@ -103,12 +103,13 @@ def test_sentences():
     assert sentence(flip).startswith("ours is better than theirs by 0.133 in FLIP [0.100, 0.200] on 3 objects (better on 3)")
     unsure = difference([20.0, 21.0], [20.2, 20.6])
     assert sentence(unsure) == "ours is not told apart from theirs: +0.10 dB [-0.20, 0.40] on 2 objects (better on 1)"
+    assert sentence(difference([20.0, 20.998], [21.0, 20.0])).startswith("ours is not told apart from theirs: +0.00 dB [")
     assert sentence(difference([21.0], [20.0])) == "ours is not told apart from theirs: +1.00 dB on 1 object (better on 1)"
 
 
 def test_a_bound_is_never_said_to_be_beaten():
     words = [sentence(difference([21.0 + i, 22.0], [20.0, 20.0]), bound=True) for i in (0, -4)]
-    assert words[0] == "ours lies 1.50 dB [1.00, 2.00] above theirs, which is no bound here, on 2 objects (better on 2)"
+    assert words[0] == "ours is better than theirs, which is no bound here, by 1.50 dB [1.00, 2.00] on 2 objects (better on 2)"
     assert words[1] == "ours is not told apart from the bound theirs: -0.50 dB [-3.00, 2.00] on 2 objects (better on 1)"
 
 

@@ -84,34 +84,39 @@ def cells(text: str) -> list[list[str]]:
     return [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")][1:]
 
 
+def compared(text: str) -> list[list[str]]:
+    """Rows of a comparison: test set, method, training data, resolution, theirs, ours."""
+    return [[row[0], *row[1].split(", "), *row[2:]] for row in cells(text)]
+
+
 def test_without_files_every_cell_of_ours_says_not_run():
     for table in ("1", "5", "6", "7", "gslrm"):
-        rows = cells(comparison_table(table, []))
+        rows = compared(comparison_table(table, []))
         assert rows and all(row[-1].startswith("not run: ") for row in rows)
-    theirs = ["GSO", "LRM-Zero", "Zeroverse", "256", "30.78 / 0.957 / 0.036"]
+    theirs = ["GSO", "LRM-Zero, Zeroverse, 256 px", "30.78 / 0.957 / 0.036"]
     assert cells(comparison_table("1", []))[3] == [*theirs, "not run: no network trained on Zeroverse"]
 
 
 def test_a_cell_without_ours_says_what_is_missing(summary):
     runs = [summary("a"), summary("b", protocol="random", sets=("zeroverse-test",))]
-    eight = {(r[0], r[1], r[3]): r[-1] for r in cells(comparison_table("1", runs))}
-    assert eight["GSO", "GS-LRM", "256"] == "not run: no network trained on Objaverse"
-    assert eight["GSO", "LRM-Zero", "512"] == "not run: none above 64 px"
-    assert eight["ABO", "LRM-Zero", "256"] == "not run: no objects of ABO"
+    eight = {(r[0], r[1], r[3]): r[-1] for r in compared(comparison_table("1", runs))}
+    assert eight["GSO", "GS-LRM", "256 px"] == "not run: no network trained on Objaverse"
+    assert eight["GSO", "LRM-Zero", "512 px"] == "not run: none above 64 px"
+    assert eight["ABO", "LRM-Zero", "256 px"] == "not run: no objects of ABO"
     assert {r[-1] for r in cells(comparison_table("7", runs))} == {
         "not run: no network trained on Objaverse",
         "not run: no run of gso4",
     }
     assert {r[-1] for r in cells(comparison_table("5", runs))} == {"not run: there is no NeRF-LRM here"}
-    random = {(r[0], r[1]): r[-1] for r in cells(comparison_table("6", runs))}
+    random = {(r[0], r[1]): r[-1] for r in compared(comparison_table("6", runs))}
     assert random["OmniObject3D", "LRM-Zero"] == "not run: no objects of OmniObject3D"
 
 
 def test_our_cells_come_from_the_file(summary):
-    rows = cells(comparison_table("1", [summary("run")]))
+    rows = compared(comparison_table("1", [summary("run")]))
     filled = [row for row in rows if not row[-1].startswith("not run")]
     assert len(filled) == 1  # one protocol, one test set, the row of the same training and the nearest resolution
-    assert filled[0][:4] == ["GSO", "LRM-Zero", "Zeroverse", "256"]
+    assert filled[0][:4] == ["GSO", "LRM-Zero", "Zeroverse", "256 px"]
     assert filled[0][-1] == "21.25 [20.50, 22.00] / 0.801 / – (lite-64, 64 px, 24 objects of gso)"
     assert all(row[-1].startswith("not run: ") for row in cells(comparison_table("7", [summary("other", psnr=9.0)])))
 
@@ -119,23 +124,24 @@ def test_our_cells_come_from_the_file(summary):
 def test_rungs_stand_side_by_side_and_stand_ins_are_named(summary):
     runs = [summary("a"), summary("b", method="lite-128", size=128)]
     runs.append(summary("c", size=512, method="paper", sets=("gso", "abo_like")))
-    rows = {(r[0], r[1], r[3]): r[-1] for r in cells(comparison_table("1", runs))}
-    assert rows["GSO", "LRM-Zero", "256"].count("<br>") == 1 and "(lite-128, 128 px" in rows["GSO", "LRM-Zero", "256"]
-    assert "(paper, 512 px, 24 objects of gso)" in rows["GSO", "LRM-Zero", "512"]
-    assert "24 objects of abo_like: models like ABO's, not ABO)" in rows["ABO", "LRM-Zero", "512"]
-    assert "not ABO" not in rows["GSO", "LRM-Zero", "512"]
-    assert rows["ABO", "GS-LRM", "512"].startswith("not run")
+    rows = {(r[0], r[1], r[3]): r[-1] for r in compared(comparison_table("1", runs))}
+    assert rows["GSO", "LRM-Zero", "256 px"].count("<br>") == 1 and "(lite-128, 128 px" in rows["GSO", "LRM-Zero", "256 px"]
+    assert "(paper, 512 px, 24 objects of gso)" in rows["GSO", "LRM-Zero", "512 px"]
+    assert "24 objects of abo_like: models like ABO's, not ABO)" in rows["ABO", "LRM-Zero", "512 px"]
+    assert "not ABO" not in rows["GSO", "LRM-Zero", "512 px"]
+    assert rows["ABO", "GS-LRM", "512 px"].startswith("not run")
+    assert rows["ABO", "LRM-Zero", "256 px"] == "not run: none of 256 px or less"
 
 
 def test_training_data_decides_the_row(summary):
-    control = cells(comparison_table("1", [summary("control", trained_on="scanned objects")]))
+    control = compared(comparison_table("1", [summary("control", trained_on="scanned objects")]))
     assert all(row[-1].startswith("not run: ") for row in control)  # the paper has no such row
-    rows = {(r[0], r[1], r[3]): r[-1] for r in cells(comparison_table("1", [summary("o", trained_on="Objaverse")]))}
-    assert rows["GSO", "LRM-Zero", "256"].startswith("not run") and rows["GSO", "GS-LRM", "256"].startswith("21.25")
+    rows = {(r[0], r[1], r[3]): r[-1] for r in compared(comparison_table("1", [summary("o", trained_on="Objaverse")]))}
+    assert rows["GSO", "LRM-Zero", "256 px"].startswith("not run") and rows["GSO", "GS-LRM", "256 px"].startswith("21.25")
 
 
 def test_zeroverse_test_set_stands_in_table_6(summary):
-    rows = cells(comparison_table("6", [summary("z", protocol="random", sets=("zeroverse-test",))]))
+    rows = compared(comparison_table("6", [summary("z", protocol="random", sets=("zeroverse-test",))]))
     filled = [row for row in rows if not row[-1].startswith("not run")]
     assert len(filled) == 1 and filled[0][:2] == ["Zeroverse-test", "LRM-Zero"] and filled[0][3] == "not stated"
 
@@ -146,6 +152,8 @@ def test_results_table_shows_what_was_measured(summary):
     assert text.splitlines()[0] == "| method | PSNR (dB) | SSIM | depth error | alpha IoU |"
     assert cells(text) == [["lite-64", psnr, other, "0.050", other]]
     assert "24 judged, 240 test views, 64 px, protocol gso8" in text and "Bounds" not in text
+    chosen = results_table(summary("again"), ("alpha_iou", "flip", "psnr"))
+    assert cells(chosen) == [["lite-64", other, psnr]] and chosen.startswith("| method | alpha IoU | PSNR (dB) |")
 
 
 def test_bounds_stand_apart_and_every_line_has_its_seconds(summary):
