@@ -55,16 +55,22 @@ def hull_points(views: PosedViews, count: int, rng: np.random.Generator) -> tupl
     jitter = torch.from_numpy(rng.random((len(view), SAMPLES))).float()
     depths = (torch.arange(SAMPLES) + jitter) * (2 * reach / SAMPLES) - reach
     depths = depths + ((centre - origins) * directions).sum(-1, keepdim=True)
-    points = origins[:, None] + depths[..., None] * directions[:, None]  # [R, S, 3]
-    inside = (depths > 0) & ((points - centre).abs().amax(-1) <= radius)
-    for v in range(len(views)):
-        inside &= _covers(mask[v], cameras[v], points)
+    inside = torch.zeros(len(view), SAMPLES, dtype=torch.bool)
+    for start in range(0, len(view), count):
+        block = slice(start, start + count)
+        points = origins[block, None] + depths[block, :, None] * directions[block, None]  # [B, S, 3]
+        inside[block] = (depths[block] > 0) & ((points - centre).abs().amax(-1) <= radius)
+        for v in range(len(views)):
+            inside[block] &= _covers(mask[v], cameras[v], points)
+        if int(inside.any(-1).sum()) >= count:
+            break
     hits = inside.any(-1).nonzero()[:count, 0]
     if not len(hits):
         raise InputError(f"{views.name}: the masks of the {len(views)} views have no point in common; check cameras and masks.")
     chance = torch.from_numpy(rng.random((len(hits), SAMPLES))).float()
     chosen = torch.where(inside[hits], chance, -1.0).argmax(-1)
-    return points[hits, chosen], views.images[view, row, column, :3][hits]
+    means = origins[hits] + depths[hits, chosen, None] * directions[hits]
+    return means, views.images[view, row, column, :3][hits]
 
 
 def from_scratch(views: PosedViews, count: int, opacity: float, rng: np.random.Generator) -> Gaussians:
