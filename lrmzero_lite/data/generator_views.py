@@ -66,8 +66,10 @@ SIX = (30, 90, 150, 210, 270, 330)
 INSTANT3D = Layout(
     "instant3d", (0, 90, 180, 270), (20, 20, 20, 20), HFOV_DEGREES, GSO_RADIUS, 2, 2, 1.0, "order in the grid, field of view"
 )
-# Zero123++ (Shi et al. 2023) v1.2: repository README; elevations are absolute, whatever the given view's.
-ZERO123PLUS = Layout("zero123plus", SIX, (20, -10) * 3, 30.0, _same_footprint(30.0), 3, 2, 0.5, "distance")
+# Zero123++ (Shi et al. 2023) v1.2: repository README; elevations are absolute, whatever the given view's. Its objects fill a
+# ball that the camera sees at 30 degrees (SUDO-AI-3D/zero123plus#73), so the distance in our unit differs by object: it is the
+# radius of the object's ball / tan 15 degrees. The one here is that of a ball of radius 1.26.
+ZERO123PLUS = Layout("zero123plus", SIX, (20, -10) * 3, 30.0, _same_footprint(30.0), 3, 2, 0.5, "size of the object's ball")
 # v1.1: field of view as Zero-1-to-3, 49.13 degrees (SUDO-AI-3D/zero123plus#68).
 ZERO123PLUS_V11 = Layout("zero123plus_v11", SIX, (30, -20) * 3, 49.13, _same_footprint(49.13), 3, 2, 0.5, "distance")
 LAYOUTS = {layout.name: layout for layout in (INSTANT3D, ZERO123PLUS, ZERO123PLUS_V11)}

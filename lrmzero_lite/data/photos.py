@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import InputError
 from ..views import read_rgba
@@ -104,6 +105,25 @@ class Capture:
                 raise InputError(f"{folder} holds no mask of {photo.path.name}; add {photo.path.stem}.png.")
             found.append(replace(photo, mask=mask))
         return replace(self, photos=tuple(found))
+
+
+def through_lens(image: Tensor, K: np.ndarray, lens: Lens) -> Tensor:
+    """What `lens` shows where a pinhole camera at the same place, turned the same way, took `image`: a stand-in for a photograph.
+
+    image: [H, W, 4] straight colours and alpha, which should cover what the lens sees, about twice as finely. K: [3, 3] its
+    intrinsics in pixels. Returns [lens.height, lens.width, 4] straight, the mean of 4 rays per pixel; transparent where the
+    image ends. `seen_from` goes the other way.
+    """
+    finer = lens.resized(2 * lens.width, 2 * lens.height)
+    columns, rows = np.meshgrid(np.arange(finer.width) + 0.5, np.arange(finer.height) + 0.5)
+    rays = finer.unproject(np.stack([columns, rows], axis=-1))
+    ahead = rays[..., 2] > 1e-3  # a fisheye sees sideways and back, a pinhole camera does not
+    pixels = rays[..., :2] / np.where(ahead, rays[..., 2], 1.0)[..., None] * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
+    pixels = np.where(ahead[..., None], pixels, -9.0 * max(image.shape))
+    grid = torch.from_numpy(pixels / [image.shape[1], image.shape[0]] * 2 - 1).float()[None]
+    premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], -1).permute(2, 0, 1)[None]
+    found = F.avg_pool2d(F.grid_sample(premultiplied, grid, align_corners=False), 2)[0].permute(1, 2, 0)
+    return torch.cat([found[..., :3] / found[..., 3:].clamp_min(1e-6), found[..., 3:]], -1).clamp(0, 1)
 
 
 def complete(folder: Path, name: str) -> Path:
