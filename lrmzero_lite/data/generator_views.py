@@ -166,9 +166,7 @@ def draw_zero123plus(picture: str | Path, path: str | Path, *, steps: int = 75, 
     except OSError as error:
         raise InputError(f"{picture} is not a readable image ({error}); give a PNG or JPEG.") from error
     if source.width != source.height:
-        raise InputError(
-            f"{picture} is {source.width}x{source.height} pixels; Zero123++ takes square pictures, so crop or pad it."
-        )
+        raise InputError(f"{picture} is {source.width}x{source.height} pixels; Zero123++ takes squares, so crop or pad it.")
     from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler
 
     pipeline = DiffusionPipeline.from_pretrained(

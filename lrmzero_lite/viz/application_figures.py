@@ -35,18 +35,21 @@ def chain_figure(chains: Sequence[tuple[Any, Any, Any]], titles: Sequence[str]):
 
     if len(titles) != 3 * len(chains):
         raise InputError(f"{len(titles)} titles for {len(chains)} chains of 3 pictures; give one per picture.")
-    figure, panels = plt.subplots(len(chains), 3, figsize=(8.6, 2.8 * len(chains)), squeeze=False)
-    for axes, what, title in zip(panels.flat, [part for chain in chains for part in chain], titles, strict=True):
+    figure, panels = plt.subplots(
+        len(chains), 5, figsize=(8.6, 2.75 * len(chains)), width_ratios=(1, 0.2, 1, 0.2, 1), squeeze=False
+    )
+    for axes in panels.flat:
         axes.set_axis_off()
-        axes.set_title(title, fontsize=10)
+    for axes, what, title in zip(panels[:, ::2].flat, [part for chain in chains for part in chain], titles, strict=True):
+        axes.set_title(title, fontsize=10, loc="center")
         if isinstance(what, str):
             axes.set(aspect="equal", xlim=(0, 1), ylim=(0, 1))
             axes.text(0.5, 0.5, f"“{what}”", ha="center", va="center", style="italic", fontsize=15)
         else:
             axes.imshow(on_white(what)[0], interpolation="nearest")
     arrow = {"arrowstyle": "-|>", "lw": 2, "color": QUIET, "mutation_scale": 18}
-    for axes in panels[:, 1:].flat:
-        axes.annotate("", (-0.04, 0.5), (-0.28, 0.5), "axes fraction", arrowprops=arrow, annotation_clip=False)
+    for axes in panels[:, 1::2].flat:
+        axes.annotate("", (1, 0.5), (0, 0.5), "axes fraction", arrowprops=arrow)
     return figure
 
 
@@ -103,7 +106,9 @@ def sweep_figure(sweeps: Sequence[Mapping[str, Any]]):
     trained |= {"distance": (away.min(), away.max()), "elevation": (above.min(), above.max())}
     figure, panels = plt.subplots(2, 2, figsize=(9.2, 6.4), sharey=True)
     for axes, (kind, label) in zip(panels.flat, PANELS.items(), strict=True):
-        axes.axvspan(*map(float, trained[kind]), color=PALETTE[2], alpha=0.28, lw=4, label="trained with")
+        low, high = map(float, trained[kind])
+        band = {"color": PALETTE[2], "alpha": 0.28, "label": "trained with"}
+        axes.axvspan(low, high, lw=0, **band) if high > low else axes.axvline(low, lw=7, **band)
         for index, found in enumerate(sweeps):
             _draw(axes, sweep_curves(found, kind), PALETTE[0] if index == 0 else "#6e7781", "o-", found["method"])
         if len(told := sweep_curves(sweeps[0], kind, imitating=True)):
