@@ -295,3 +295,28 @@ def test_commands_of_the_chapter_exist(capsys):
             main([verb, "--help"])
         known = capsys.readouterr().out
         assert stop.value.code == 0 and all(option in known for option in re.findall(r"--[a-z]+", rest)), (verb, rest)
+
+
+def test_solutions_of_the_exercises_run(monkeypatch, capsys):
+    """At the smallest pictures, after the cells that they build on."""
+    cells = re.findall(r"```{code-cell} ipython3\n(?:---\n.*?---\n|:tags:.*?\n)?(.*?)```", CHAPTER, flags=re.DOTALL)
+    needed = ("import json", "preset: str", "use_style()", "for layout in (INSTANT3D", "balls =", "tests =")
+    monkeypatch.setenv("LRMZERO_SMOKE", "1")
+    monkeypatch.chdir(ROOT / "notebooks")
+    monkeypatch.setattr("IPython.display.display", lambda *shown: None)
+    scope: dict = {}
+    for start in needed:
+        exec(next(cell for cell in cells if cell.lstrip().startswith(start)), scope)
+    solutions = re.findall(r":::{dropdown} Solution\n```python\n(.*?)```", CHAPTER, flags=re.DOTALL)
+    assert len(solutions) == 3
+    capsys.readouterr()
+    found = []
+    for solution in solutions:
+        exec(solution, scope)
+        found.append([float(number) for number in re.findall(r"\d+\.\d+", capsys.readouterr().out)])
+    plt.close("all")
+    by_rows, by_columns, _ = found[0]
+    assert by_rows > by_columns
+    (near, *large), (far, *small) = found[1][:4], found[1][4:]
+    assert (near < far) == (sum(large) > sum(small))
+    assert len(found[2]) == 6 and found[2][0] == found[2][1]  # in uniform light, against uniform light
