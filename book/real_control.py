@@ -36,7 +36,7 @@ from lrmzero_lite.data.batches import Source
 from lrmzero_lite.data.mesh_source import MeshSource, Mixture, split_objects
 from lrmzero_lite.data.shard_plan import ShardPlan
 from lrmzero_lite.evaluate import evaluate
-from lrmzero_lite.evaluate.bootstrap import bootstrap_interval
+from lrmzero_lite.evaluate.paired import compare
 from lrmzero_lite.evaluate.results import METRICS, SUMMARY_FILE, Results
 from lrmzero_lite.evaluate.run import ZEROVERSE_SEEDS, ZEROVERSE_SET
 from lrmzero_lite.files import atomic_path, read_json, write_json
@@ -236,16 +236,20 @@ def object_rows(judged: Path, arm: str, seed: int) -> list[dict[str, Any]]:
 def differences(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
     """PSNR (dB) of the other arms minus that of Zeroverse, per set and object: the mean over objects of the mean over seeds,
     its 95 % bootstrap interval over objects, and the mean of every seed."""
-    psnr = {(r["arm"], r["seed"], r["set"], r["object"]): r["psnr"] for r in rows if r["seed"] != ""}
-    seeds, sets = sorted({key[1] for key in psnr}), list(dict.fromkeys(key[2] for key in psnr))
+    psnr = {(r["arm"], int(r["seed"]), r["set"], r["object"]): float(r["psnr"]) for r in rows if r["seed"] != ""}
+    arms, seeds, sets = ({key[place]: None for key in psnr} for place in range(3))
+    scores = lambda arm, name, of: {
+        o: statistics.fmean(psnr[arm, seed, name, o] for seed in of)
+        for o in dict.fromkeys(key[3] for key in psnr if key[0] == arm and key[2] == name)
+    }
+    against = lambda arm, name, of: compare(scores(arm, name, of), scores(ARMS[0], name, of), method=arm, against=ARMS[0])
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for arm in (arm for arm in ARMS[1:] if {arm, ARMS[0]} <= {key[0] for key in psnr}):
+    for arm in (arm for arm in ARMS[1:] if {arm, ARMS[0]} <= arms.keys()):
         found[arm] = {}
         for name in sets:
-            objects = list(dict.fromkeys(key[3] for key in psnr if key[2] == name))
-            gaps = np.array([[psnr[arm, s, name, o] - psnr[ARMS[0], s, name, o] for o in objects] for s in seeds])
-            low, high = bootstrap_interval(gaps.mean(axis=0)) or (None, None)
-            found[arm][name] = {"mean": float(gaps.mean()), "low": low, "high": high, "seeds": gaps.mean(axis=1).tolist()}
+            d = against(arm, name, seeds)
+            by_seed = [against(arm, name, [seed]).mean for seed in sorted(seeds)]
+            found[arm][name] = {"mean": d.mean, "low": d.low, "high": d.high, "seeds": by_seed}
     return found
 
 

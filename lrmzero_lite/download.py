@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -29,10 +30,15 @@ BLOCK = 1 << 20  # bytes
 PAUSE = 1.0  # seconds after the first failure; doubles with each
 PATIENCE = 30  # seconds without an answer
 LONGEST_WAIT = 120  # seconds that a busy server may ask for
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # with these nothing can be written, whatever its name
 
 
 class HostUnreachable(InputError):
     """The host does not answer, or keeps breaking off: what else it has cannot be had now either."""
+
+
+class NoRoom(InputError):
+    """The disk is full or may not be written: nothing else fits there either."""
 
 
 def cache_folder() -> Path:
@@ -106,6 +112,19 @@ def open_url(url: str, headers: dict[str, str] | None = None, attempts: int = AT
             time.sleep(min(_asked_wait(wait) or _pause(attempt), LONGEST_WAIT))
     tried = f"{attempts} attempts" if attempts > 1 else "1 attempt"
     raise HostUnreachable(f"{url} cannot be reached ({why}, {tried}); check the network and run again.")
+
+
+def read_url(url: str, attempts: int = ATTEMPTS) -> tuple[bytes, Message]:
+    """The content and the headers of a short answer, such as a list; asked for again where it breaks off."""
+    for attempt in range(1, attempts + 1):
+        with open_url(url, attempts=attempts) as answer:
+            try:
+                return answer.read(), answer.headers
+            except (OSError, http.client.HTTPException) as error:
+                why = error
+        if attempt < attempts:
+            time.sleep(_pause(attempt))
+    raise HostUnreachable(f"{url} keeps breaking off ({why}); check the network and run again.")
 
 
 def next_page(headers: Message, url: str) -> str | None:
@@ -224,12 +243,14 @@ def _copy(answer: http.client.HTTPResponse, part: Path, size: int | None, rate: 
     calm = 0.2 if sys.stderr.isatty() else 30  # seconds; in a log a line now and then is enough
     options = {"unit": "B", "unit_scale": True, "desc": part.stem, "disable": not progress, "mininterval": calm}
     with open(part, "ab") as out, tqdm(total=size, initial=have, **options) as bar:
-        while block := answer.read(BLOCK):
+        while block := answer.read1(BLOCK):  # what is there: nothing that arrived is lost if the connection is reset
             try:
                 out.write(block)
                 out.flush()
             except OSError as error:
-                raise InputError(f"{part} cannot be written ({error.strerror}); free some space and run again.") from error
+                raise (NoRoom if error.errno in FULL else InputError)(
+                    f"{part} cannot be written ({error.strerror}); free some space and run again."
+                ) from error
             done += len(block)
             bar.update(len(block))
             if rate is not None:
@@ -245,9 +266,7 @@ def _into_place(part: Path, path: Path) -> None:
 def _check_disk(part: Path, size: int | None) -> None:
     free, missing = shutil.disk_usage(part.parent).free, (size or 0) - part.stat().st_size
     if missing > free:
-        raise InputError(
-            f"{part.parent} has {free / 1e9:.1f} GB free, {part.stem} needs {missing / 1e9:.1f} GB; free some space."
-        )
+        raise NoRoom(f"{part.parent} has {free / 1e9:.1f} GB free, {part.stem} needs {missing / 1e9:.1f} GB; free some space.")
 
 
 def _algorithm(checksum: str) -> tuple[str, str]:

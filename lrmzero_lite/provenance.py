@@ -6,9 +6,12 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +40,7 @@ class Provenance:
         """Describe this run. `config` is a dataclass or a dict of plain values."""
         plain = plain_config(config)
         return cls(
-            command=command or " ".join(["lrmzero", *sys.argv[1:]]),
+            command=command or command_line(sys.argv),
             config=plain,
             config_hash=config_hash(plain),
             commit=code_commit(),
@@ -56,6 +59,27 @@ class Provenance:
         """One line for a caption: run, commit, device, seed, seconds."""
         seed = "" if self.seed is None else f" · seed {self.seed}"
         return f"run {self.config_hash} · commit {self.commit[:9]} · {self.device}{seed} · {self.seconds:.0f} s · {self.date}"
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command that `sys.argv` stands for, as others could type it: without the folders of one machine.
+
+    Paths in or beside the working directory become relative, of any other absolute path the last part is kept.
+    """
+    program = Path(arguments[0])
+    shown = "lrmzero" if program.stem in ("lrmzero", "__main__") else f"python {_portable(arguments[0])}"
+    return " ".join([shown, *(shlex.quote(_portable(argument)) for argument in arguments[1:])])
+
+
+def _portable(argument: str) -> str:
+    name, equals, path = argument.rpartition("=")
+    if not path.startswith("/"):
+        return argument
+    here = Path.cwd()
+    path, _, keys = path.partition(":")  # FILE:KEY.KEY
+    near = Path(path).is_relative_to(here.parent) and here.parent != Path(here.anchor)
+    shorter = os.path.relpath(path, here) if near else f".../{Path(path).name}"
+    return name + equals + shorter + (f":{keys}" if keys else "")
 
 
 def plain_config(config: Any) -> dict[str, Any]:
@@ -91,8 +115,6 @@ def device_name(device: str) -> str:
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
     except OSError:
         model = ""
-    import os
-
     return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 

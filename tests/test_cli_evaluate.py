@@ -7,7 +7,7 @@ import pytest
 from lrmzero_lite import InputError
 from lrmzero_lite.cli import main
 from lrmzero_lite.cli.evaluate import find, listed
-from lrmzero_lite.evaluate import GSO4, Protocol
+from lrmzero_lite.evaluate import GSO4, ORACLES, Protocol
 
 
 @pytest.fixture
@@ -51,6 +51,9 @@ def test_lists_that_do_not_fit_are_named(data):
         listed("eval")
 
 
+HULL = {"kind": "baseline", "mean": 1.0, "sentence": "lite-64 is above hull"}
+
+
 @pytest.fixture
 def judged(monkeypatch):
     """What the verb asks of `evaluate`, which is not run."""
@@ -59,11 +62,11 @@ def judged(monkeypatch):
 
     calls = []
     monkeypatch.setattr(lrmzero_lite.model, "read_about", lambda name: {"size": 64 if "64" in name else 128})
-    monkeypatch.setattr(lrmzero_lite.evaluate, "results_table", lambda summary: f"table of {summary}")
+    monkeypatch.setattr(lrmzero_lite.evaluate, "results_table", lambda summary: f"table of {summary['of']}")
 
     def evaluate(name, objects, protocol, **options):
         calls.append((name, objects, protocol, options))
-        return type("Found", (), {"summary": name})
+        return type("Found", (), {"summary": {"of": name, "against": {"psnr": {"hull": HULL}}}})
 
     monkeypatch.setattr(lrmzero_lite.evaluate, "evaluate", evaluate)
     return calls
@@ -71,12 +74,16 @@ def judged(monkeypatch):
 
 def test_options_reach_the_protocol(judged, data, capsys):
     main(["evaluate", "--weights", "lite-64", "--dest", str(data / "out"), "--objects", str(data / "gso"), "--seed", "3",
-          "--targets", "5", "--views-cache", str(data / "cache"), "--device", "cpu", "--no-baselines"])  # fmt: skip
+          "--targets", "5", "--views-cache", str(data / "cache"), "--device", "cpu", "--no-baselines", "--no-fits",
+          "--no-bounds"])  # fmt: skip
     ((name, objects, protocol, options),) = judged
     assert name == "lite-64" and [ref.name for ref in objects] == ["a", "b", "c"]
     assert protocol == Protocol("gso4", "structured", 4, targets=5, seed=3)
-    assert options == dict(size=64, out=data / "out", baselines=False, views_cache=data / "cache", device="cpu")
-    assert "table of lite-64" in capsys.readouterr().out
+    assert options == dict(
+        size=64, out=data / "out", baselines=False, fits=False, oracles={}, views_cache=data / "cache", device="cpu"
+    )
+    said = capsys.readouterr().out
+    assert "table of lite-64" in said and "lite-64 is above hull." in said
 
 
 def test_several_weights_have_folders_of_their_names(judged, tmp_path):
@@ -85,6 +92,7 @@ def test_several_weights_have_folders_of_their_names(judged, tmp_path):
         ("lite-64", tmp_path / "lite-64", 64), ("runs/own.safetensors", tmp_path / "own", 128)
     ]  # fmt: skip
     assert all(objects is None and protocol == GSO4 for _, objects, protocol, _ in judged)
+    assert all(o["baselines"] and o["fits"] and o["oracles"] == ORACLES for _, _, _, o in judged)
 
 
 def test_two_weights_of_one_name_are_refused(judged, tmp_path, capsys):

@@ -13,6 +13,8 @@ import pytest
 from lrmzero_lite import InputError, download
 from lrmzero_lite.download import cache_folder, file_digest
 
+from .data.http_host import HttpHost
+
 DATA = np.random.default_rng(5).integers(0, 256, 3_000_000, np.uint8).tobytes()
 MD5, SHA256 = hashlib.md5(DATA).hexdigest(), hashlib.sha256(DATA).hexdigest()
 
@@ -108,6 +110,31 @@ def test_the_next_call_goes_on_where_this_one_broke(host, tmp_path):
     assert names(tmp_path) == ["b.bin.part"]
     assert download.download(host.url, tmp_path / "b.bin", checksum=MD5).read_bytes() == DATA
     assert host.ranges == [None, *[f"bytes={len(DATA) // 2}-"] * 2]
+
+
+def test_what_arrives_before_a_reset_is_kept(tmp_path, monkeypatch):
+    """A host that resets every connection after 100 kB, less than is read at once: twelve connections, no byte twice."""
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    host = HttpHost()
+    host.files["/f"], host.trouble["/f"] = DATA[:1_150_000], ["reset"] * 11
+    assert download.download(host.url + "/f", tmp_path / "f").read_bytes() == DATA[:1_150_000]
+    assert host.sent == 1_150_000 and len(host.asked) == 12
+    host.close()
+
+
+def test_a_list_that_breaks_off_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    host = HttpHost()
+    host.lists["/l"] = lambda query: (200, {"X-Page": "1"}, b"0123456789")
+    host.trouble["/l"] = ["cut", "503", "cut"]
+    data, headers = download.read_url(host.url + "/l")
+    assert data == b"0123456789" and headers["X-Page"] == "1" and len(host.asked) == 4
+    host.trouble["/l"] = ["cut"] * 9
+    with pytest.raises(download.HostUnreachable, match=r"/l keeps breaking off .*5 more expected"):
+        download.read_url(host.url + "/l", attempts=3)
+    host.close()
 
 
 def test_a_host_that_hides_the_length(host, tmp_path):

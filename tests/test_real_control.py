@@ -182,3 +182,17 @@ def test_differences_are_paired_over_objects_and_seeds(script):
     assert list(found) == ["real"]
     gap = found["real"]["gso"]
     assert (gap["mean"], gap["low"], gap["high"], gap["seeds"]) == (1.5, 1.5, 1.5, [1.0, 2.0])  # objects differ, gaps do not
+
+
+def test_the_committed_differences_follow_from_the_committed_rows(script):
+    """As another way to the same numbers: numpy's mean over objects and seeds of the paired gaps."""
+    with open(script.OUT / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    about, found = json.loads((script.OUT / "results.json").read_text())["differences"], script.differences(rows)
+    assert {arm: list(sets) for arm, sets in found.items()} == {arm: list(sets) for arm, sets in about.items()}
+    for arm, sets in found.items():
+        for name, gap in sets.items():
+            for key in ("mean", "low", "high", "seeds"):
+                assert gap[key] == pytest.approx(about[arm][name][key], abs=1e-9)
+            psnr = lambda a: np.array([float(r["psnr"]) for r in rows if r["arm"] == a and r["seed"] and r["set"] == name])  # noqa: B023
+            assert gap["mean"] == pytest.approx(psnr(arm).mean() - psnr(script.ARMS[0]).mean())

@@ -41,13 +41,15 @@ def load_views(
     layout: str | None = None,
     align: Align = "never",
     masks: Path | None = None,
+    images: Path | None = None,
     background: BackgroundChoice | None = None,
     imitate: bool = False,
 ):
     """(PosedViews, None) of photographs or a generator's grid, or (rendered structured input views, TexturedMesh) of an object.
 
     align: "auto" brings photographs into the canonical frame unless they stand in it, and says so; `views` then decides how
-    many of them are used, the other options are those of `canonical`.
+    many of them are used, the other options are those of `load_photos` and `canonical` and imply it.
+    Raises InputError for an option that would do nothing.
     """
     from ..cameras import STRUCTURED_INPUTS, gso_cameras
     from ..data import load_posed
@@ -57,15 +59,25 @@ def load_views(
     from ..render import render_mesh
 
     count = 4 if views == "gso4" else 8
+    options = {"masks": masks, "images": images, "background": background, "imitate": imitate}
+    given = [name for name, value in options.items() if value]
     if layout is not None:
+        if masks or images:
+            raise InputError(f"--{given[0]} is for photographs, but --layout {layout} takes one picture; leave out one of them.")
         return from_grid(path, layout, background=background or "border", imitate=imitate), None
     if has_cameras(Path(path)):
         if align == "never":
+            if given:
+                raise InputError(f"--{given[0]} is for photographs that are aligned; leave it out, or --align never.")
             return load_posed(path), None
-        capture = load_photos(path, masks=masks)
-        if align == "auto" and masks is None and background is None and is_canonical(capture):
+        capture = load_photos(path, masks=masks, images=images)
+        if align == "auto" and not given and is_canonical(capture):
             return load_posed(path), None
         return aligned(capture, size, min(count, len(capture)), background=background, imitate=imitate).views, None
+    if given:
+        raise InputError(
+            f"--{given[0]} is for photographs, but {path} has no camera file, so it is read as an object; leave it out."
+        )
     mesh = load_object(path)
     return render_mesh(mesh, gso_cameras(size)[list(STRUCTURED_INPUTS[count])], supersample=3), mesh
 
@@ -86,7 +98,5 @@ def aligned(capture, size: int, count: int | None, **options):
 
     found = canonical(capture, size, count=count, **options)
     sides = " x ".join(f"{side:.2f}" for side in found.box)
-    print(
-        f"{len(found.photos)} of {len(capture)} photographs, scaled by {found.similarity.scale:.4g}: the object is {sides}"
-    )
+    print(f"{len(found.photos)} of {len(capture)} photographs, scaled by {found.similarity.scale:.4g}: the object is {sides}")
     return found

@@ -23,6 +23,8 @@ def evaluate(
     size: int | None = None,
     split: str | None = None,
     baselines: bool = True,
+    fits: bool = True,
+    bounds: bool = True,
     seed: int = 0,
     targets: int = 10,
     views_cache: Path | None = None,
@@ -32,21 +34,25 @@ def evaluate(
 
     Args:
         weights: Shipped names such as lite-128, or .safetensors files; each of several is judged into a folder of its name.
-        out: Folder for per_view.csv, summary.json and gallery/.
+        out: Folder for per_view.csv, summary.json, report.md and gallery/.
         objects: Folders in GSO layout or of .glb files; without any 24 Zeroverse test objects.
         protocol: 4 or 8 structured input views of the 64-camera set, 8 random ones, or a generator's layout.
         size: Image size; by default the size the weights were trained at.
         split: Use only the objects listed in a JSON file, FILE:KEY.KEY: a list of names of the one folder
             (splits.json:eval.gso), or lists by collection, each a folder of --objects or in it (splits.json:eval).
-        baselines: Judge the trivial baselines too.
+        baselines: Judge the trivial baselines too: white, mean of inputs, nearest view, visual hull.
+        fits: Judge 3D Gaussian Splatting of every object too, in the time that the network takes and in ten times it.
+        bounds: Judge what sees the true mesh too: the inputs at true depth, and splats of the mesh.
         seed: Seed of the draw of test views.
         targets: Test views per object.
         views_cache: Keep rendered views in this folder for the next evaluation of the same objects.
         device: Where to run the network.
     """
+    from ..evaluate import ORACLES, results_table
     from ..evaluate import evaluate as judge
-    from ..evaluate import results_table
     from ..evaluate.protocol import protocol_named
+    from ..evaluate.report import REPORT_FILE, lines
+    from ..evaluate.results import CSV_FILE
     from ..model import read_about
 
     if not weights:
@@ -66,11 +72,15 @@ def evaluate(
             size=size or int(read_about(name)["size"]),
             out=folder,
             baselines=baselines,
+            fits=fits,
+            oracles=ORACLES if bounds else {},
             views_cache=views_cache,
             device=device,
         )
         print(results_table(results.summary))
-        print(folder / "per_view.csv")
+        print("\n".join(f"{line}." for line in lines(results.summary)))
+        for file in (CSV_FILE, REPORT_FILE):
+            print(folder / file)
 
 
 def find(folders: tuple[Path, ...], split: str | None) -> list[ObjectRef]:

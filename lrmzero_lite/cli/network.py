@@ -98,6 +98,7 @@ def reconstruct(
     layout: Literal["instant3d", "zero123plus", "zero123plus_v11"] | None = None,
     align: Align = "auto",
     masks: Path | None = None,
+    images: Path | None = None,
     background: BackgroundChoice | None = None,
     imitate: bool = False,
     device: Device = "auto",
@@ -113,8 +114,9 @@ def reconstruct(
         views: Which structured input views to render of a mesh, and so how many photographs to use if they are aligned.
         layout: The path is one picture with the views of this generator.
         align: Centre, scale and turn photographs by their cameras and masks: auto does unless they stand in the canonical
-            frame already. --masks and --background imply it.
+            frame already. The four options below imply it.
         masks: Folder of masks, not black where the object is; by default masks/ beside the photographs, or their alpha.
+        images: Folder of the photographs of a COLMAP model, if it is not near the model.
         background: Remove a background of one colour: that of the border, white or black.
         imitate: Say that pictures were taken from the distance and with the field of view of the training views.
         device: Where to run the network.
@@ -128,7 +130,8 @@ def reconstruct(
     started = time.perf_counter()
     device = pick_device(device)
     model, size = load_model(weights, device), size or int(read_about(weights)["size"])
-    posed, mesh = load_views(path, views, size, layout=layout, align=align, masks=masks, background=background, imitate=imitate)
+    options = {"layout": layout, "align": align, "masks": masks, "images": images, "background": background, "imitate": imitate}
+    posed, mesh = load_views(path, views, size, **options)
     posed = posed.resized(size)
     gaussians = predict(model, posed).to("cpu")
     kept = gaussians.pruned(min_opacity=1 / 255)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from ..errors import InputError
 from ..files import write_json
 from .arguments import BackgroundChoice, aligned
 
@@ -41,6 +42,11 @@ def photos(
     from ..data.posed import load_photos
 
     capture = load_photos(path, masks=masks, images=images)
+    sources = {photo.path.parent.resolve() for photo in capture.photos} | {(path if path.is_dir() else path.parent).resolve()}
+    if out.resolve() in sources:
+        raise InputError(
+            f"--out {out} holds the photographs or their cameras, which would be overwritten; choose another folder."
+        )
     found = aligned(capture, size, count, up=up, background=background, imitate=imitate)
     found.views.save(out)
     similarity = found.similarity

@@ -20,7 +20,7 @@ from typing import Protocol
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
-from ..download import download, open_url
+from ..download import download, read_url
 from ..errors import InputError
 from ..files import atomic_path
 from .collection import Entry, Wish, check_name, collect, sha256
@@ -132,18 +132,21 @@ def list_bucket(prefix: str, *, bucket: str = BUCKET) -> dict[str, Stored]:
     query = {"list-type": "2", "prefix": prefix}
     while True:
         url = f"{bucket}/?{urlencode(query)}"
-        with open_url(url) as answer:
-            try:
-                page = ElementTree.fromstring(answer.read())
-                for entry in page.iterfind("{*}Contents"):
-                    tag = entry.findtext("{*}ETag", "").strip('"').lower()
-                    md5 = tag if len(tag) == 32 and set(tag) <= set("0123456789abcdef") else None  # "-" tells of pieces
-                    found[entry.findtext("{*}Key", "")] = Stored(int(entry.findtext("{*}Size", "")), md5)
-            except (ElementTree.ParseError, ValueError) as error:
-                raise InputError(f"{url} did not answer with a list of files ({error}); try again later.") from error
+        data, _ = read_url(url)
+        before = len(found)
+        try:
+            page = ElementTree.fromstring(data)
+            for entry in page.iterfind("{*}Contents"):
+                tag = entry.findtext("{*}ETag", "").strip('"').lower()
+                md5 = tag if len(tag) == 32 and set(tag) <= set("0123456789abcdef") else None  # "-" tells of pieces
+                found[entry.findtext("{*}Key", "")] = Stored(int(entry.findtext("{*}Size", "")), md5)
+        except (ElementTree.ParseError, ValueError) as error:
+            raise InputError(f"{url} did not answer with a list of files ({error}); try again later.") from error
         following = page.findtext("{*}NextContinuationToken")
         if page.findtext("{*}IsTruncated") != "true" or not following:
             return found
+        if len(found) == before:
+            raise InputError(f"{url} promises more files but repeats the same ones; try again later.")
         query["continuation-token"] = following
 
 

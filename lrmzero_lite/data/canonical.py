@@ -127,8 +127,9 @@ def is_canonical(capture: Capture) -> bool:
     for photo in capture.photos:
         distance = float(np.linalg.norm(photo.position))
         off_axis = abs(photo.lens.cx / photo.lens.width - 0.5) + abs(photo.lens.cy / photo.lens.height - 0.5)
+        tilted = abs(photo.viewmat[0, 2]) > 0.05 or photo.viewmat[1, 2] > 0.05  # sideways, or the world's +Z is down in the image
         looks_at_origin = -photo.viewmat[2, :3] @ photo.position > math.cos(math.radians(OFF_AXIS_DEGREES)) * distance
-        if photo.lens.bent or off_axis > 0.05 or not 1.3 < distance < 8 or not looks_at_origin or abs(photo.viewmat[0, 2]) > 0.05:
+        if photo.lens.bent or off_axis > 0.05 or not 1.3 < distance < 8 or not looks_at_origin or tilted:
             return False
     return True
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..download import HostUnreachable
+from ..download import HostUnreachable, NoRoom
 from ..errors import InputError
 from ..files import read_json, write_json
 
@@ -84,7 +84,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 
 def check_name(name: str) -> None:
     """Raises InputError for a name that cannot be that of a folder or file."""
-    if not name or name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
+    if not isinstance(name, str) or not name or name != Path(name).name or name.startswith(".") or "\\" in name or "\0" in name:
         raise InputError(f"The object name {name!r} cannot be used as a file name; check the list.")
 
 
@@ -102,7 +102,8 @@ def collect(
 
     available: the names that the host has; not asked where the same wish is in collection.json, so that a run that goes on
     keeps to its objects. usual: how many where neither count nor names are given, or all if there are fewer. An object that
-    cannot be had does not keep the others from being fetched; a host that does not answer several times in a row does.
+    cannot be had does not keep the others from being fetched; a full disk does, and a host that several times in a row does not
+    answer.
 
     Raises InputError if the folder holds another collection, another process is filling it, there are not so many objects, or
     in the end if some could not be had.
@@ -122,6 +123,8 @@ def collect(
             for name in missing:
                 try:
                     manifest["objects"][name] = asdict(fetch(name))
+                except NoRoom:
+                    raise
                 except InputError as error:
                     failures[name] = str(error)
                     in_a_row = in_a_row + 1 if isinstance(error, HostUnreachable) else 0
@@ -144,18 +147,14 @@ def collect(
 
 def read_collection(folder: str | Path) -> dict[str, Entry]:
     """What was downloaded into `folder`, by name. Raises InputError if it has no readable collection.json."""
-    path = Path(folder) / MANIFEST
-    try:
-        return {name: Entry(**entry) for name, entry in read_json(path)["objects"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not the record of a download ({error}); download the collection again.") from error
+    return {name: Entry(**entry) for name, entry in _read_manifest(Path(folder))["objects"].items()}
 
 
 def verify_collection(folder: str | Path) -> list[str]:
     """One sentence for each object that was to be downloaded and is not there, and each file whose bytes have changed."""
     folder = Path(folder)
     entries = read_collection(folder)
-    problems = [f"{name} was never downloaded." for name in read_json(folder / MANIFEST)["names"] if name not in entries]
+    problems = [f"{name} was never downloaded." for name in _read_manifest(folder)["names"] if name not in entries]
     for name, entry in entries.items():
         for path, expected in entry.files.items():
             if not (folder / path).is_file():
@@ -173,10 +172,24 @@ def sha256(path: Path) -> str:
 def _opened(dest: Path, kind: str) -> dict[str, Any]:
     if not (dest / MANIFEST).exists():
         return {"collection": kind, "asked": None, "note": "", "names": [], "objects": {}}
-    manifest = read_json(dest / MANIFEST)
-    if manifest.get("collection") != kind:
-        raise InputError(f"{dest} holds the collection {manifest.get('collection')!r}, not {kind!r}; choose another folder.")
+    manifest = _read_manifest(dest)
+    if manifest["collection"] != kind:
+        raise InputError(f"{dest} holds the collection {manifest['collection']!r}, not {kind!r}; choose another folder.")
     return manifest
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The content of collection.json, of which every field is there. Raises InputError if one is not."""
+    path = folder / MANIFEST
+    try:
+        manifest = read_json(path)
+        for entry in manifest["objects"].values():
+            Entry(**entry).files.items()
+        for name in manifest["names"]:
+            check_name(name)
+        return {"asked": None, "note": "", **manifest, "collection": manifest["collection"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not the record of a download ({error}); move it away and run the download again.") from error
 
 
 def _chosen(wish: Wish, available: Callable[[], Iterable[str]], usual: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -99,18 +100,23 @@ def _read_images(path: Path, lenses: dict[int, Lens]) -> list[tuple[str, Lens, n
     """Name, lens and viewmat of each image. An image has two lines, of which the second, its points, may be empty."""
     entries = []
     lines = _lines(path)
+    while lines and not lines[0][1].strip():
+        lines.pop(0)
     while lines and not lines[-1][1].strip():
         lines.pop()
+    wanted = (
+        "an image has two lines, IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME and its points, which may be empty but not left out"
+    )
+    for number, line in lines[1::2]:
+        if not _are_points(line.split()):  # every second image would be taken for the points of the one before
+            raise InputError(f"{path} line {number} is no list of points X Y POINT3D_ID; {wanted}.")
     for number, line in lines[::2]:
         words = line.split(maxsplit=9)
         try:
             quaternion, translation = [float(w) for w in words[1:5]], [float(w) for w in words[5:8]]
             identity, name = int(words[8]), words[9].strip()
         except (IndexError, ValueError) as error:
-            raise InputError(
-                f"{path} line {number} is no image ({error}); an image has two lines, IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID "
-                "NAME and its points, which may be empty but not left out."
-            ) from error
+            raise InputError(f"{path} line {number} is no image ({error}); {wanted}.") from error
         if identity not in lenses:
             raise InputError(f"{path} line {number} names the camera {identity}, which {CAMERAS_FILE} does not list.")
         norm = float(np.linalg.norm(quaternion))
@@ -125,10 +131,17 @@ def _read_images(path: Path, lenses: dict[int, Lens]) -> list[tuple[str, Lens, n
     return entries
 
 
+def _are_points(words: list[str]) -> bool:
+    try:
+        return len(words) % 3 == 0 and all(math.isfinite(float(word)) for word in words[:12])
+    except ValueError:
+        return False
+
+
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Numbered lines without comments."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; a COLMAP text model holds {CAMERAS_FILE} and {IMAGES_FILE}.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from ..download import download, next_page, open_url
+from ..download import FULL, NoRoom, download, next_page, read_url
 from ..errors import InputError
 from .collection import PARTS, Entry, Wish, check_name, collect, sha256
 from .meshes import IMAGE_SUFFIXES, OBJECT_LAYOUTS
@@ -89,20 +89,18 @@ def list_models(*, hub: str = HUB) -> list[Model]:
     page, linked = 1, False
     while url:
         try:
-            answer = open_url(url)
+            data, headers = read_url(url)
         except InputError as error:
             if found and getattr(error.__cause__, "code", None) == 404:
                 break
             raise
-        with answer:
-            models = _read_page(answer.read(), url)
-            linked = linked or "Link" in answer.headers
-            following = next_page(answer.headers, url)
-        before = len(found)
-        found |= {model.name: model for model in models}
-        page += 1
-        counted = address.format(page=page) if len(found) > before else None  # also where the last page is repeated for ever
-        url = following if linked else counted
+        linked = linked or "Link" in headers
+        before, page = len(found), page + 1
+        found |= {model.name: model for model in _read_page(data, url)}
+        following = next_page(headers, url) if linked else address.format(page=page)
+        if linked and following and len(found) == before:
+            raise InputError(f"{url} promises more objects but repeats the same ones; try again later, or give names.")
+        url = following if len(found) > before else None  # where pages are counted, the last may be repeated for ever
     if not found:
         raise InputError(f"{hub} lists no objects in {COLLECTION!r}; the collection may have moved: give names instead.")
     return [found[name] for name in sorted(found)]
@@ -125,7 +123,7 @@ def unpack_model(archive: str | Path, folder: str | Path) -> Path:
             members = [member for member in opened.infolist() if not member.is_dir()]
             room, needed = shutil.disk_usage(temporary).free, sum(member.file_size for member in members)
             if needed > room:
-                raise InputError(
+                raise NoRoom(
                     f"{folder.parent} has {room / 1e9:.1f} GB free, {folder.name} needs {needed / 1e9:.1f} GB; free some."
                 )
             root = _root(members, archive)
@@ -146,7 +144,11 @@ def unpack_model(archive: str | Path, folder: str | Path) -> Path:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{archive.name} is not a whole zip file ({error}); download it again.") from error
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror or error}); free some space.") from error
+        if error.errno in FULL:
+            raise NoRoom(f"{folder} cannot be written ({error.strerror}); free some space.") from error
+        raise InputError(
+            f"{archive.name} cannot be unpacked into {folder} ({error.strerror or error}); choose another folder."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -160,7 +162,7 @@ def _fetch_model(url: str, archive: Path, folder: Path, rate: float | None) -> N
             archive.unlink()
             return
         except InputError as error:
-            if not isinstance(error.__cause__, OSError):  # a full disk is not the zip's fault
+            if not isinstance(error, NoRoom):  # which is not the zip's fault
                 archive.unlink(missing_ok=True)
             if not (again and isinstance(error.__cause__, zipfile.BadZipFile | zlib.error | EOFError)):
                 raise
@@ -196,6 +198,7 @@ def _root(members: list[zipfile.ZipInfo], archive: Path) -> str:
 def _inside(member: zipfile.ZipInfo, root: str, archive: Path) -> PurePosixPath | None:
     """Where a member belongs below the object's folder; None if it lies beside the object."""
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or stat.S_ISLNK(member.external_attr >> 16):
+    outside = not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    if outside or stat.S_ISLNK(member.external_attr >> 16):
         raise InputError(f"{archive.name} wants to write {member.filename!r}, outside its folder; it is not unpacked.")
     return path.relative_to(root) if not root or path.is_relative_to(root) else None

@@ -25,6 +25,7 @@ from .texture_coordinates import REPEAT, grown_image, grown_uvs, margins, touche
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _READABLE = {"KHR_texture_transform", "KHR_mesh_quantization", "EXT_texture_webp", "KHR_lights_punctual"}
+LARGEST = 8192  # pixels of a side of an image with its margins; a 4096 image that is clamped far out would fill the memory
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
@@ -233,12 +234,16 @@ def _part(document: _Document, primitive: dict, matrix: np.ndarray, surfaces: di
         return Part(vertices, faces, None, normals, surface.texture)
     uvs = transformed(document.accessor(attributes[name]).astype(float), transform)
     modes = document.wrap_modes(info["index"])
-    grown = margins(uvs[np.unique(faces)], modes, surface.alpha.shape)
+    shape, used = surface.alpha.shape, uvs[np.unique(faces)]
+    grown = margins(used, modes, shape)
     if np.any(grown):
-        uvs = grown_uvs(uvs, grown, modes, surface.alpha.shape)
-        if (*key, grown) not in surfaces:
-            surfaces[*key, grown] = surface.with_margins(grown, modes)
-        surface = surfaces[*key, grown]
+        while max(shape[1] + sum(grown[0]), shape[0] + sum(grown[1])) > LARGEST:
+            shape = (shape[0] + 1) // 2, (shape[1] + 1) // 2
+            grown = margins(used, modes, shape)
+        uvs = grown_uvs(uvs, grown, modes, shape)
+        if (*key, shape, grown) not in surfaces:
+            surfaces[*key, shape, grown] = surface.resized(shape).with_margins(grown, modes)
+        surface = surfaces[*key, shape, grown]
     uvs[:, 1] = 1 - uvs[:, 1]
     if surface.threshold > 0:
         faces = faces[touches(uvs[faces], surface.alpha >= surface.threshold)]
@@ -290,6 +295,13 @@ class _Surface:
             color = (color * shown[..., None] + 255 * (1 - shown[..., None]) + 0.5).astype(np.uint8)
             alpha = alpha if info is not None else shown
         return cls(np.ascontiguousarray(color), alpha, factor, threshold)
+
+    def resized(self, shape: tuple[int, int]) -> _Surface:
+        """With images of [h, w], averaged by area."""
+        if shape == self.alpha.shape:
+            return self
+        images = [Image.fromarray(image).resize(shape[::-1], Image.Resampling.BOX) for image in (self.texture, self.alpha)]
+        return replace(self, texture=np.asarray(images[0]), alpha=np.asarray(images[1]))
 
     def with_margins(self, grown: tuple[tuple[int, int], tuple[int, int]], modes: tuple[int, int]) -> _Surface:
         """With larger images, which repeat as a mirrored or clamped texture goes on."""

@@ -143,6 +143,11 @@ class Lens:
         sine, cosine = (np.sin(r), np.cos(r)) if self.bend == "fisheye" else (r / np.hypot(r, 1), 1 / np.hypot(r, 1))
         return np.concatenate([unit * sine[..., None], cosine[..., None]], axis=-1)
 
+    def reaches(self, pixels: np.ndarray) -> np.ndarray:
+        """Whether a ray leads to each of the pixels [..., 2]; none does beyond the circle at which the distortion folds back."""
+        target = (np.asarray(pixels, np.float64) - [self.cx, self.cy]) / [self.fx, self.fy]
+        return np.linalg.norm(target, axis=-1) <= self._distorted(self._table)[-1]
+
     @cached_property
     def _table(self) -> np.ndarray:
         """r (of a fisheye: the angle) from 0 to the last before which the distorted radius grows."""

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from ..download import download, next_page, open_url
+from ..download import download, next_page, read_url
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..zeroverse.map_images import color_map, normal_map, number_map, open_image
@@ -98,18 +98,21 @@ def download_matsynth(
 def list_shards(split: str, *, revision: str = "main", hub: str = HUB) -> list[Shard]:
     """The parquet files of a split, in order."""
     url: str | None = f"{hub}/api/datasets/{REPOSITORY}/tree/{quote(revision, safe='')}/data"
-    shards = []
+    shards: list[Shard] = []
+    pages: set[str] = set()
     while url:
-        with open_url(url) as answer:
-            try:
-                entries = json.load(answer)
-                for entry in entries:
-                    if entry["path"].startswith(f"data/{split}-") and entry["path"].endswith(".parquet"):
-                        held = entry.get("lfs") or {}
-                        shards.append(Shard(entry["path"], int(held.get("size", entry["size"])), held.get("oid")))
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(f"{url} did not answer with a list of files ({error}); try again later.") from error
-            url = next_page(answer.headers, url)
+        if url in pages:
+            raise InputError(f"{url} is named as the page after itself; try again later.")
+        pages.add(url)
+        data, headers = read_url(url)
+        try:
+            for entry in json.loads(data):
+                if entry["path"].startswith(f"data/{split}-") and entry["path"].endswith(".parquet"):
+                    held = entry.get("lfs") or {}
+                    shards.append(Shard(entry["path"], int(held.get("size", entry["size"])), held.get("oid")))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{url} did not answer with a list of files ({error}); try again later.") from error
+        url = next_page(headers, url)
     if not shards:
         raise InputError(
             f"{hub}/datasets/{REPOSITORY} lists no files data/{split}-*.parquet at revision {revision}; check the revision."

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .canonical import Similarity
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+LOST = 0.1  # share of the object's pixels that the lens may fail to explain
 MASK_FOLDERS = ("masks", "mask")
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes with y up and z backwards, from OpenCV's and back
 TRANSFORMS_MODELS: dict[Bend, str] = {
@@ -64,22 +65,49 @@ class Photo:
         """[H, W, 4] straight, as the lens took it: alpha of the file times the mask, else what `background` leaves over.
 
         A photograph without alpha, mask and `background` is opaque. Raises InputError for a missing, unreadable or
-        wrongly sized file.
+        wrongly sized file, and for a lens whose distortion folds back where the object is.
         """
         image = read_rgba(self.path, self.lens.width, self.lens.height)
         if self.mask is not None:
-            return torch.cat([image[..., :3], image[..., 3:] * self._mask()[..., None]], dim=-1)
-        if background is not None and bool((image[..., 3] == 1).all()):
-            return remove_background(image[..., :3], background)
+            image = torch.cat([image[..., :3], image[..., 3:] * self._mask()[..., None]], dim=-1)
+        elif background is not None and bool((image[..., 3] == 1).all()):
+            image = remove_background(image[..., :3], background)
+        if self.lens.bent:
+            self._check_lens(image[..., 3])
         return image
 
+    def _check_lens(self, alpha: Tensor) -> None:
+        """Raise InputError if the lens explains too little of the object; a calibration that diverged does that.
+
+        Of a photograph without a mask the corners may well be dark.
+        """
+        step = max(1, min(alpha.shape) // 256)
+        shown = alpha[::step, ::step] > 0.5
+        if bool(shown.all()) or not bool(shown.any()):
+            return
+        row, column = shown.nonzero().numpy().T * step + 0.5
+        lost = 1 - float(self.lens.reaches(np.stack([column, row], axis=-1)).mean())
+        if lost > LOST:
+            raise InputError(
+                f"{self.path}: by its lens ({self.lens.bend}, {', '.join(f'{k:g}' for k in self.lens.radial)}) no ray leads to "
+                f"{lost:.0%} of the object's pixels; correct the distortion, or calibrate the camera again."
+            )
+
     def _mask(self) -> Tensor:
-        """[H, W] in [0, 1]; a mask of the labels 0 and 1 counts as black and white."""
+        """[H, W] in [0, 1]: the mask's alpha where it has any, else its brightest channel in proportion to its largest level.
+
+        Dark masks, below half of white, hold labels: whatever is not black is the object.
+        """
         try:
             with Image.open(self.mask) as opened:
-                levels = opened.convert("L")
+                deep = opened.mode[0] in "IF"  # grey of 16 bits or more, which PIL does not convert
+                pixels = np.asarray(opened if deep else opened.convert("RGBA"), np.float32)
         except OSError as error:
             raise InputError(f"The mask {self.mask} is not a readable image ({error}); export it again as PNG.") from error
+        if not deep:
+            pixels = pixels[..., 3] if pixels[..., 3].min() < 255 else pixels[..., :3].max(-1)
+        peak = float(pixels.max())
+        levels = Image.fromarray(pixels / peak if peak > (65535 if deep else 255) / 2 else (pixels > 0).astype(np.float32))
         width, height = self.lens.width, self.lens.height
         if abs(levels.width * height - levels.height * width) > max(width, height):
             raise InputError(
@@ -88,8 +116,7 @@ class Photo:
             )
         if levels.size != (width, height):
             levels = levels.resize((width, height), Image.Resampling.BILINEAR)
-        values = np.asarray(levels, np.float32)
-        return torch.from_numpy(values / (1 if 0 < values.max() <= 1 else 255))
+        return torch.from_numpy(np.array(levels)).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

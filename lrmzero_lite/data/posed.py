@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def load_posed(path: str | Path) -> PosedViews:
     unreadable or of another size than its camera.
     """
     file = _camera_file(Path(path))
-    if file.name == CAMERA_FILE:
-        return PosedViews.load(file.parent)
     capture = load_photos(path)
+    if file.name == CAMERA_FILE:
+        views = PosedViews.load(file.parent)
+        masked = any(photo.mask for photo in capture.photos)
+        return replace(views, images=torch.stack([photo.rgba() for photo in capture.photos])) if masked else views
     sizes = {(photo.lens.width, photo.lens.height) for photo in capture.photos}
     if len(sizes) > 1:
         raise InputError(f"{path} mixes image sizes {sorted(sizes)}; resize the images to one size, or use lrmzero photos.")
@@ -93,7 +96,7 @@ def read_transforms(path: str | Path) -> Capture:
     photos = []
     for index, frame in enumerate(frames):
         where = f"{path}: frame {index} ({frame.get('file_path', 'without file_path')})"
-        if not isinstance(frame.get("file_path"), str):
+        if not isinstance(frame.get("file_path"), str) or "\0" in frame["file_path"]:
             raise InputError(f"{where} names no image; add its file_path.")
         image = complete(path.parent, frame["file_path"])
         fields = {key: value for key, value in data.items() if key != "frames"} | frame

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import InputError
 from .metrics import image_pair
 
 PPD = 0.7 * 3840 / 0.7 * math.pi / 180  # pixels per degree: a screen 0.7 m wide with 3840 pixels, seen from 0.7 m
@@ -43,8 +44,10 @@ def flip_map(pred: Tensor, true: Tensor, ppd: float = PPD) -> Tensor:
     """The FLIP error of every pixel: 0 for no visible difference, 1 for the largest.
 
     pred, true: [V, H, W, 3] in sRGB, clipped to [0, 1]. ppd: pixels per degree of the observer's vision. Returns [V, H, W]
-    float64. Raises InputError if the shapes differ.
+    float64. Raises InputError if the shapes differ, or ppd is below 1: then a degree is less than a pixel.
     """
+    if not 1 <= ppd < math.inf:
+        raise InputError(f"ppd = {ppd} pixels per degree describe no screen; the default {PPD:.1f} is a desk's, give at least 1.")
     pred, true = (_ycc(_linear(x)) for x in image_pair(pred, true))
     features = _feature_difference(pred[..., 0], true[..., 0], ppd)
     return _color_difference(pred, true, ppd) ** (1 - features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,14 +65,35 @@ def judge(title: str, method: Method, truth: Truth) -> list[Row]:
 
 
 def predict(method: Method, inputs: PosedViews, targets: PosedViews) -> Prediction:
-    """What a method shows at the test cameras. Raises InputError if its images do not fit or are not finite."""
+    """What a method shows at the test cameras, float32 on the CPU.
+
+    Raises InputError if its images do not fit, or anything it returns is not a finite float: a row without a value would be
+    left out of the mean.
+    """
     answer = method(inputs, targets.cameras)
-    prediction = answer if isinstance(answer, Prediction) else Prediction(torch.as_tensor(answer).detach().float().cpu())
+    answer = answer if isinstance(answer, Prediction) else Prediction(_tensor("images", answer))
+    found = {name: None if (x := getattr(answer, name)) is None else _tensor(name, x) for name in ("images", "alpha", "depth")}
+    prediction = Prediction(**found)
     if prediction.images.shape[:3] != targets.images.shape[:3]:
         raise InputError(f"A method returned {tuple(prediction.images.shape)}; return images {(*targets.images.shape[:3], 3)}.")
-    if not torch.isfinite(prediction.images).all():
-        raise InputError(f"A method returned NaN or Inf for {inputs.name}; the weights or the function are damaged.")
+    for name, values in found.items():
+        if values is not None and not torch.isfinite(values).all():
+            raise InputError(
+                f"A method returned NaN or Inf in its {name} for {inputs.name}; the weights or the function are damaged, "
+                "or empty pixels are not 0 in alpha and depth."
+            )
     return prediction
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    """What a method returned, as float32 on the CPU. Raises InputError for what holds no floats."""
+    try:
+        values = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"A method returned {name} as {type(value).__name__}; return a tensor or a numpy array.") from None
+    if not values.dtype.is_floating_point:
+        raise InputError(f"A method returned {name} of {values.dtype}; return floats, colours and alpha in [0, 1].")
+    return values.detach().float().cpu()
 
 
 def _depth_error(prediction: Prediction, targets: PosedViews) -> Tensor | None:

@@ -11,7 +11,9 @@ from ..data.generator_views import Layout, layout_named
 from ..errors import InputError
 from .protocol import Protocol
 
-RINGS = (0, 2, 3)  # of the 64-camera set, elevations 0, 40, 60: no input of a layout or sweep stands there
+RINGS = (0, 2, 3)  # of the 64-camera set, elevations 0, 40, 60
+TESTS = tuple(ring * GSO_AZIMUTHS + i for ring in RINGS for i in range(GSO_AZIMUTHS))
+APART = 1.0  # degrees between an input and any test camera: an input that is judged as a test raises the score
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class LayoutProtocol(Protocol):
     """Inputs at given angles, distance and field of view; tests are drawn from three rings of the 64-camera set.
 
     The draw depends on `seed` and the object's name alone, so that results of all such protocols are of the same views.
-    Raises InputError if the angles do not fit the number of inputs.
+    Raises InputError if the angles do not fit the number of inputs, or an input stands where a test camera may be.
     """
 
     azimuths: tuple[float, ...] = ()  # degrees
@@ -34,15 +36,22 @@ class LayoutProtocol(Protocol):
                 f"{self.name} has {len(self.azimuths)} azimuths and {len(self.elevations)} elevations for {self.inputs} inputs; "
                 "give one of each per input."
             )
-        if self.targets > len(RINGS) * GSO_AZIMUTHS:
-            raise InputError(f"targets={self.targets} is above the {len(RINGS) * GSO_AZIMUTHS} test cameras; ask for fewer.")
+        if self.targets > len(TESTS):
+            raise InputError(f"targets={self.targets} is above the {len(TESTS)} test cameras; ask for fewer.")
         if not 0 < self.hfov < 180 or self.distance <= 0:
             raise InputError(f"{self.name} has hfov {self.hfov} and distance {self.distance}; give degrees and a distance.")
+        inputs = spherical(np.array(self.azimuths), np.array(self.elevations), 1.0)
+        tests = gso_cameras(1)[list(TESTS)].positions.double().numpy() / GSO_RADIUS
+        near = (inputs @ tests.T).max(axis=1)
+        if near.max(initial=-1.0) > np.cos(np.radians(APART)):
+            raise InputError(
+                f"Input {int(near.argmax())} of {self.name} stands where a test camera may be; choose an elevation that is not "
+                "0, 40 or 60, or other azimuths."
+            )
 
     def cameras(self, object_name: str, size: int) -> tuple[Cameras, Cameras]:
         """Input and test cameras for images of size x size pixels."""
-        rest = [ring * GSO_AZIMUTHS + i for ring in RINGS for i in range(GSO_AZIMUTHS)]
-        chosen = self.rng(object_name).choice(rest, size=self.targets, replace=False)
+        chosen = self.rng(object_name).choice(TESTS, size=self.targets, replace=False)
         return self.input_cameras(size), gso_cameras(size)[sorted(int(i) for i in chosen)]
 
     def input_cameras(self, size: int) -> Cameras:

@@ -76,7 +76,7 @@ def depth_mae(depth: Tensor, true: Tensor) -> Tensor:
     if depth.shape != true.shape:
         raise InputError(f"Depth maps {tuple(depth.shape)} and {tuple(true.shape)} differ in shape; render both at one size.")
     hit = true > 0
-    error = ((depth.double() - true.double()).abs() * hit).sum(dim=(-2, -1))
+    error = torch.where(hit, (depth.double() - true.double()).abs(), 0.0).sum(dim=(-2, -1))  # elsewhere depth may be infinite
     count = hit.sum(dim=(-2, -1))
     return torch.where(count > 0, error / count.clamp_min(1), math.nan)
 
@@ -94,7 +94,10 @@ def alpha_iou(alpha: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
 
 
 def image_pair(pred: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    """Two image stacks as float64, clipped to [0, 1]. Raises InputError unless both are [V, H, W, 3] of one shape."""
+    """Two image stacks as float64, clipped to [0, 1]. Raises InputError unless both are floats [V, H, W, 3] of one shape."""
     if pred.shape != true.shape or pred.ndim != 4 or pred.shape[-1] != 3:
         raise InputError(f"Images {tuple(pred.shape)} and {tuple(true.shape)} cannot be compared; give both as [V, H, W, 3].")
+    for images in (pred, true):
+        if not images.dtype.is_floating_point:
+            raise InputError(f"Images of {images.dtype} have no peak value 1; give floats in [0, 1], bytes divided by 255.")
     return pred.detach().double().clamp(0, 1), true.detach().double().clamp(0, 1)

@@ -23,7 +23,7 @@ GSO_SET_SIZE = 64
 class Protocol:
     """Which cameras see an object. Every choice depends only on `seed` and the object's name.
 
-    Raises InputError if the number of inputs or targets does not fit the kind.
+    Raises InputError if the number of inputs or targets does not fit the kind, or another value cannot be used.
     """
 
     name: str
@@ -34,6 +34,12 @@ class Protocol:
     radius: tuple[float, float] = (2.0, 3.0)  # random cameras only (LRM-Zero §4.1)
 
     def __post_init__(self) -> None:
+        if self.kind not in ("structured", "random"):
+            raise InputError(f"kind={self.kind!r} is unknown; use 'structured' or 'random'.")
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed} is negative; give 0 or more.")
+        if not 0 < self.radius[0] <= self.radius[1]:
+            raise InputError(f"radius={self.radius} is no range of distances; give the smaller first, above 0.")
         if self.targets < 1:
             raise InputError(f"targets={self.targets} leaves nothing to judge; ask for at least 1 test view.")
         if self.kind == "structured":

@@ -108,7 +108,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read rows written by `write_rows`. Raises InputError naming the first line that does not fit."""
     try:
-        lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Cannot read {path} ({error}); run the evaluation again.") from error
     rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +21,20 @@ from ..mesh import TexturedMesh
 from ..provenance import Provenance, config_hash
 from ..views import PosedViews
 from .baselines import BASELINES
-from .gallery import save_strip
-from .judge import Truth, judge, predict
-from .methods import Method, Prediction, resolve
-from .metrics import psnr
+from .fitted import Budgets, fitted_baselines, time_budgets
+from .gallery import GALLERY_FOLDER, save_galleries
+from .judge import Truth, judge
+from .methods import Method, Oracle, resolve
+from .paired import against
 from .perceptual import MIN_SIZE, shared_lpips
 from .protocol import Protocol, protocol_named
+from .report import write_report
 from .results import CSV_FILE, METRICS, SUMMARY_FILE, Results, Row, interval_note, read_rows, summarize, write_rows
 from .view_cache import cached_views, object_key, sources_digest
 
 CONFIG_FILE = "config.json"
-GALLERY_FOLDER = "gallery"
+EARLIER_FOLDER = "earlier"  # results of other configurations, moved aside
+TIMED_OBJECTS = 3  # on which the time of a method is measured
 ZEROVERSE_SET = "zeroverse-test"
 ZEROVERSE_SEEDS = tuple(range(10_000_000, 10_000_024))  # reserved: training seeds count up from 0, the paper's full set to 8 M
 ZEROVERSE_NOTE = (
@@ -73,7 +77,8 @@ def evaluate(
     size: int,
     out: str | Path,
     baselines: bool = True,
-    oracles: Mapping[str, Callable[[TexturedMesh, PosedViews, Cameras], Prediction]] = MappingProxyType({}),
+    fits: bool = False,
+    oracles: Mapping[str, Oracle] = MappingProxyType({}),
     supersample: int = 3,
     views_cache: str | Path | None = None,
     progress: bool = True,
@@ -81,16 +86,18 @@ def evaluate(
     name: str | None = None,
     trained_on: str = "Zeroverse",
 ) -> Results:
-    """Judge a method and the baselines; write per_view.csv, summary.json, config.json and gallery/ into `out`.
+    """Judge a method and the baselines; write per_view.csv, summary.json, report.md, config.json and gallery/ into `out`.
 
     method_or_model: a weights name or .safetensors file, a network, or a function (inputs, cameras) -> images
     [C, H, W, 3] over white (or a `Prediction`). objects: ObjectRefs, meshes, a folder of objects, or None for 24
-    Zeroverse test objects, which every output says. size: pixels a side of inputs and test views. oracles: bounds that see
-    the true mesh, functions (mesh, inputs, cameras) -> Prediction; they are judged on the same views and listed apart.
+    Zeroverse test objects, which every output says. size: pixels a side of inputs and test views. fits: judge 3D Gaussian
+    Splatting per object as well, in the time that the method takes and ten times it (`evaluate.fitted`). oracles: bounds that
+    see the true mesh, functions (mesh, inputs, cameras) -> Prediction; they are judged on the same views and listed apart.
     views_cache: a folder in which rendered views are kept for the next evaluation of the same objects and protocol.
     trained_on: recorded in the summary; it decides beside which rows of the paper the result stands.
 
     A run that was stopped continues: objects whose rows are complete under the same configuration are not judged again.
+    Results of another configuration are moved to `out`/earlier.
     An object that cannot be loaded is named at the end and left out.
     Raises InputError if no object could be loaded, or an argument does not fit. LRM-Zero §4.1.
     """
@@ -102,7 +109,12 @@ def evaluate(
     title, weights, device, method = resolve(method_or_model, name, device)
     if title in BASELINES and baselines:
         raise InputError(f"{title!r} is the name of a baseline; give the method another name=.")
+    say = (lambda line: print(line, flush=True)) if progress else (lambda line: None)
+    say(f"Judging {title} on {source}: protocol {protocol.name}, {size} px, {protocol.targets} test views per object.")
+    views = lambda item: item.views(protocol, size, supersample, views_cache)
+    budgets = (_recorded_budgets(out) or _measured_budgets(method, items, views, device)) if fits else None
     methods: dict[str, Method] = {title: method, **(BASELINES if baselines else {})}
+    methods |= fitted_baselines(budgets) if budgets else {}
     if taken := sorted(set(methods) & set(oracles)):
         raise InputError(f"{taken[0]!r} names a method and an oracle; give one of them another name.")
     everybody = [*methods, *oracles]
@@ -114,12 +126,11 @@ def evaluate(
         "supersample": supersample,
         "methods": list(methods),
         "oracles": list(oracles),
+        "budgets": budgets and budgets.as_dict(),
         "metrics": list(METRICS),
         "sources": sources_digest(),
         "lpips": shared_lpips() is not None,
     }
-    say = (lambda line: print(line, flush=True)) if progress else (lambda line: None)
-    say(f"Judging {title} on {source}: protocol {protocol.name}, {size} px, {protocol.targets} test views per object.")
     done = _resume(out, config, say)
     write_json(out / CONFIG_FILE, {"config_hash": config_hash(config), **config})
 
@@ -132,7 +143,7 @@ def evaluate(
             rows[key] = found
             continue
         try:
-            inputs, targets = item.views(protocol, size, supersample, views_cache)
+            inputs, targets = views(item)
             mesh = item.mesh() if oracles else None
         except (OSError, ValueError) as error:
             failed.append((item, " ".join(str(error).split())))
@@ -150,8 +161,10 @@ def evaluate(
         raise InputError(f"None of the {len(items)} objects could be loaded; the first says: {failed[0][1]}")
 
     ordered = _ordered(rows, items, everybody)
-    _gallery(
-        out / GALLERY_FOLDER, title, method, ordered, items, lambda item: item.views(protocol, size, supersample, views_cache)
+    sets = list(dict.fromkeys(row.set for row in ordered))
+    found = {(item.set, item.name): item for item in items}
+    save_galleries(
+        out / GALLERY_FOLDER, f"{', '.join(sets)}; {protocol.name}, {size} px", methods, ordered, lambda key: views(found[key])
     )
     seconds = time.perf_counter() - started
     summary = {
@@ -165,14 +178,17 @@ def evaluate(
         "views": sum(row.method == title for row in ordered),
         "interval": interval_note(),
         "lpips": "LPIPS-VGG v0.1" if config["lpips"] else "left out, its weights could not be had",
+        "budgets": config["budgets"],
         "methods": summarize(ordered, methods),
         "oracles": summarize(ordered, oracles),
-        "sets": {s: summarize((r for r in ordered if r.set == s), everybody) for s in dict.fromkeys(r.set for r in ordered)},
+        "sets": {s: summarize((r for r in ordered if r.set == s), everybody) for s in sets},
+        "against": against(ordered, title, [name for name in methods if name != title], oracles),
         "failed": [{"object": i.name, "set": i.set, "reason": why} for i, why in failed],
         "provenance": Provenance.collect(config, seed=protocol.seed, seconds=seconds, device=device).as_dict(),
     }
     results = Results(tuple(ordered), summary)
     results.save(out)
+    write_report(out)
     return results
 
 
@@ -203,15 +219,37 @@ def _set_name(ref: Any) -> str:
     return path.parent.name
 
 
+def _recorded_budgets(out: Path) -> Budgets | None:
+    """What an earlier run into `out` measured: with other times its rows would be of another configuration."""
+    recorded = read_json(out / CONFIG_FILE).get("budgets") if (out / CONFIG_FILE).exists() else None
+    return Budgets.from_dict(recorded) if recorded else None
+
+
+def _measured_budgets(method: Method, items: list[_Item], views: Callable, device: str) -> Budgets | None:
+    samples: list[tuple[PosedViews, Cameras]] = []
+    for item in items:
+        try:
+            inputs, targets = views(item)
+        except (OSError, ValueError):
+            continue  # named when its turn comes
+        samples.append((inputs, targets.cameras))
+        if len(samples) == TIMED_OBJECTS:
+            break
+    return time_budgets(method, samples, device=device) if samples else None  # then nothing can be judged
+
+
 def _resume(out: Path, config: dict, say) -> dict[tuple[str, str], list[Row]]:
-    """Rows of an earlier run of the same configuration; files of another configuration are removed."""
+    """Rows of an earlier run of the same configuration; files of another configuration are moved aside."""
     if not (out / CSV_FILE).exists():
         return {}
-    same = (out / CONFIG_FILE).exists() and read_json(out / CONFIG_FILE).get("config_hash") == config_hash(config)
-    if not same:
-        say(f"{out} holds results of another configuration; they are replaced.")
-        for file in (CSV_FILE, SUMMARY_FILE):
-            (out / file).unlink(missing_ok=True)
+    found = read_json(out / CONFIG_FILE).get("config_hash", "unknown") if (out / CONFIG_FILE).exists() else "unknown"
+    if found != config_hash(config):
+        aside = out / EARLIER_FOLDER / found
+        aside.mkdir(parents=True, exist_ok=True)
+        for file in (CSV_FILE, SUMMARY_FILE, CONFIG_FILE):
+            if (out / file).exists():
+                os.replace(out / file, aside / file)
+        say(f"{out} holds results of another configuration; they are now in {aside}.")
         return {}
     done: dict[tuple[str, str], list[Row]] = {}
     for row in read_rows(out / CSV_FILE):
@@ -228,30 +266,3 @@ def _ordered(rows: dict[tuple[str, str], list[Row]], items: list[_Item], methods
     """The model's rows first, then each baseline's and oracle's; objects in the order given, views ascending."""
     per_object = [sorted(rows[i.set, i.name], key=lambda r: r.view) for i in items if (i.set, i.name) in rows]
     return [row for method in methods for found in per_object for row in found if row.method == method]
-
-
-def _gallery(
-    folder: Path,
-    title: str,
-    method: Method,
-    rows: list[Row],
-    items: list[_Item],
-    views: Callable[[_Item], tuple[PosedViews, PosedViews]],
-) -> None:
-    """Strips of the best, median and worst object by PSNR, each at its median test view."""
-    means: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row.method == title:
-            means.setdefault((row.set, row.object), []).append(row.psnr)
-    ranked = sorted(means, key=lambda key: (-sum(means[key]) / len(means[key]), key))
-    for label, key in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
-        item = next(i for i in items if (i.set, i.name) == key)
-        inputs, targets = views(item)
-        truth, ours = targets.on_background(1.0), predict(method, inputs, targets).images
-        values = psnr(ours, truth)
-        view = int(values.argsort()[len(values) // 2])
-        caption = (
-            f"{label} of {len(ranked)}: {item.name} ({item.set}) | {title} | {len(inputs)} inputs, {inputs.cameras.width} px"
-        )
-        caption += f" | {values[view]:.2f} dB"
-        save_strip(folder / f"{label}.png", inputs.on_background(1.0), truth[view], ours[view], caption)

@@ -30,7 +30,7 @@ ELEVATION = 20.0  # degrees, of the structured input views
 FOVS = (20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 ZOOMS = (40.0, 45.0, 55.0, 60.0, 70.0)
 DISTANCES = (2.0, 2.3, 2.5, 2.7, 2.9, 3.2, 3.6, 4.2)
-ELEVATIONS = (-20.0, -10.0, 0.0, 10.0, 30.0, 45.0, 60.0)
+ELEVATIONS = (-20.0, -10.0, 5.0, 10.0, 30.0, 45.0, 55.0)  # test cameras stand at 0, 40 and 60
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 

@@ -19,7 +19,15 @@ from ..views import PosedViews
 from .protocol import Protocol, views_for
 
 PACKAGE = Path(__file__).resolve().parents[1]
-SOURCES = ("render", "data", "zeroverse", "mesh.py", "cameras.py", "views.py")  # what decides how an object looks
+SOURCES = (
+    "render",
+    "data",
+    "zeroverse",
+    "mesh.py",
+    "cameras.py",
+    "views.py",
+    "evaluate/protocol.py",
+)  # they decide how an object looks
 ARRAYS = ("images", "depth", "normals")
 
 
@@ -51,7 +59,8 @@ def cached_views(
 def object_key(source: Any) -> str:
     """A digest of a TexturedMesh, of a Zeroverse seed (an int), or of the files of an object that `load_mesh` reads (a path).
 
-    Of a folder every file counts, of a .glb or .npz the file; of formats that name others, the state of the files beside it.
+    Of a folder every file counts, of a .glb or .npz the file; of formats that name others, the state of all files beside and
+    below it and in ../materials, where `load_mesh` looks for textures.
     """
     digest = hashlib.sha256()
     if isinstance(source, TexturedMesh):
@@ -65,7 +74,8 @@ def object_key(source: Any) -> str:
             if file.is_file():
                 digest.update(file.relative_to(path.parent).as_posix().encode() + b"\0" + file.read_bytes())
         if path.is_file() and path.suffix.lower() not in (".glb", ".npz"):
-            states = ((file.name, file.stat()) for file in sorted(path.parent.iterdir()))
+            named = (file for folder in (path.parent, path.parent.parent / "materials") for file in sorted(folder.rglob("*")))
+            states = ((file.as_posix(), file.stat()) for file in named if file.is_file())
             digest.update(repr([(name, state.st_size, state.st_mtime_ns) for name, state in states]).encode())
     return digest.hexdigest()
 

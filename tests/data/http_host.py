@@ -2,6 +2,8 @@
 
 import email.utils
 import hashlib
+import socket
+import struct
 import threading
 import time
 import zlib
@@ -24,8 +26,8 @@ class HttpHost:
     """Serves `files` by path, `moved` paths by redirects and `lists` by functions of the query.
 
     trouble: by path, what goes wrong with the next answers: "503" and other numbers, "429 2" with Retry-After, "cut" (half of
-    what is left), "cut without length", "damaged" (zeros at the end), "wrong range" (If-Range is ignored), "hold" (half, then
-    nothing until `go` is set).
+    what is left, of lists too), "cut without length", "reset" (100 kB, then the connection is reset), "damaged" (zeros at the
+    end), "wrong range" (If-Range is ignored), "hold" (half, then nothing until `go` is set).
     """
 
     def __init__(self, version: Callable[[str, bytes], dict[str, str]] = etag):
@@ -53,7 +55,8 @@ class HttpHost:
                     code, _, wait = what.partition(" ")
                     self.answer(int(code), {"Retry-After": wait} if wait else {})
                 elif path in host.lists:
-                    self.answer(*host.lists[path]({key: values[0] for key, values in parse_qs(split.query).items()}))
+                    code, headers, body = host.lists[path]({key: values[0] for key, values in parse_qs(split.query).items()})
+                    self.answer(code, headers, body, missing=len(body) // 2 if what == "cut" else 0)
                 elif path in host.moved:
                     self.answer(302, {"Location": host.moved[path]})
                 elif path in host.files:
@@ -61,12 +64,12 @@ class HttpHost:
                 else:
                     self.answer(404)
 
-            def answer(self, code, headers=None, body=b""):
+            def answer(self, code, headers=None, body=b"", missing=0):
                 self.send_response(code)
                 for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) - missing])
 
             def content(self, path, what):
                 data = host.files[path]
@@ -89,7 +92,13 @@ class HttpHost:
                     rest = rest[: len(rest) // 2]
                 elif what == "damaged":
                     rest = rest[:-40] + bytes(40)
+                elif what == "reset":
+                    rest = rest[:100_000]
                 self.wfile.write(rest)
+                if what == "reset":
+                    time.sleep(0.1)  # so that it arrives
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
                 host.sent += len(rest)
                 if what == "hold":
                     self.wfile.flush()

@@ -106,6 +106,14 @@ def test_the_list_of_a_bucket_over_all_pages(bucket):
         assert found.md5 == expected
 
 
+def test_a_bucket_that_repeats_itself_is_an_error(bucket):
+    host = bucket(per_page=2)
+    page = host.page
+    host.lists["/"] = lambda query: page({**query, "continuation-token": "t/0+="})
+    with pytest.raises(InputError, match="promises more files but repeats the same ones"):
+        list_bucket("3dmodels/", bucket=host.url)
+
+
 def test_models_arrive_and_load_the_right_way_up(bucket, cube, tmp_path):
     host = bucket(pieces=["B071J7Q6KD"])
     files = download_abo(tmp_path, bucket=host.url, progress=False)

@@ -71,9 +71,11 @@ def test_verify_names_each_problem(tmp_path):
     ]
     run(tmp_path, Wish(names=tuple(NAMES[:3])))
     assert verify_collection(tmp_path) == [f"{names[1]}: {names[1]}.bin has another SHA-256 than when it was downloaded."]
-    (tmp_path / "collection.json").write_text("[]")
-    with pytest.raises(InputError, match="not the record of a download"):
-        read_collection(tmp_path)
+    for text in ("[]", "{}", '{"collection": "toys"}', '{"collection": "toys", "names": [], "objects": {"a": 3}}'):
+        (tmp_path / "collection.json").write_text(text)
+        for read in (read_collection, verify_collection, lambda folder: run(folder, Wish())):
+            with pytest.raises(InputError, match="not the record of a download"):
+                read(tmp_path)
 
 
 def test_failures_are_counted_only_in_a_row(tmp_path):

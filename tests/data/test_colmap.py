@@ -20,6 +20,9 @@ IMAGES = """# Image list with two lines of data per image:
 9 0.5 0.5 0.5 0.5 1 2 3 2 a.png
 10.5 3.2 -1 7.1 2.2 88
 """
+ONE_LINE_EACH = "".join(
+    f"{n} 1 0 0 0 0 0 2 {camera} {name}\n" for n, camera, name in ((1, 7, "sub folder/b 1.png"), (2, 2, "a.png"))
+)
 
 
 def project(folder, cameras=CAMERAS, images=IMAGES):
@@ -46,6 +49,15 @@ def test_a_model_by_hand(tmp_path):
         np.testing.assert_allclose(b.position, [-0.5, 0, -2], atol=1e-12)
         assert capture.name == "p"
         torch.testing.assert_close(a.rgba()[0, 0] * 255, torch.tensor([40.0, 50, 60, 255]))
+
+
+def test_marks_and_blank_lines_of_editors(tmp_path):
+    """A byte-order mark, Windows' line ends, blank lines around everything."""
+    plain = read_colmap(project(tmp_path / "plain"))
+    edited = [f"\ufeff\n{text}\n\n".replace("\n", "\r\n") for text in (CAMERAS, IMAGES)]
+    for ours, theirs in zip(read_colmap(project(tmp_path / "edited", *edited)).photos, plain.photos, strict=True):
+        assert ours.path.name == theirs.path.name and ours.lens == theirs.lens
+        np.testing.assert_array_equal(ours.viewmat, theirs.viewmat)
 
 
 @pytest.fixture
@@ -124,7 +136,9 @@ def test_posed_views_of_a_model(tmp_path):
         (CAMERAS, IMAGES.replace(" 7 sub", " 8 sub"), "line 2 names the camera 8"),
         (CAMERAS, IMAGES.replace("41 1 0", "41 2 0"), "line 2 has no unit quaternion"),
         (CAMERAS, IMAGES.replace("41 1 0", "41 nan 0"), "line 2 has no unit quaternion"),
-        (CAMERAS, IMAGES.replace("\n\n", "\n"), "line 4 is no image .* may be empty but not left out"),
+        (CAMERAS, IMAGES.replace("\n\n", "\n"), "line 3 is no list of points .* may be empty but not left out"),
+        (CAMERAS, ONE_LINE_EACH, "line 2 is no list of points"),
+        (CAMERAS, IMAGES.replace("7 sub folder", "x sub folder"), "line 2 is no image"),
         (CAMERAS, IMAGES.replace("a.png", "gone.png"), "gone.png does not exist"),
         (CAMERAS, IMAGES.replace("sub folder/b 1", "nowhere"), "nowhere.png, which .* is in no images/ folder"),
         (CAMERAS.replace("8 6", "80 60"), IMAGES, "8x6 pixels but its camera says 80x60"),

@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -122,6 +123,15 @@ def test_the_list_has_every_object_once_over_all_pages(hub, linked, end):
     assert len(host.asked) == (3 if linked else 4)
 
 
+def test_a_list_that_never_ends_is_an_error(hub):
+    host = hub()
+    again = {"Link": f'</1.0/models?page=1&q=collections:{fuel.quote(fuel.COLLECTION)}>; rel="next"'}
+    host.lists["/1.0/models"] = lambda query: (200, again, b'[{"name": "a"}]')
+    with pytest.raises(InputError, match="promises more objects but repeats the same ones"):
+        list_models(hub=host.url)
+    assert len(host.asked) == 2
+
+
 def test_objects_arrive_with_their_texture_and_load(hub, tmp_path, monkeypatch):
     host = hub()
     monkeypatch.setattr(fuel, "HUB", host.url)
@@ -222,6 +232,8 @@ def test_a_short_answer_without_a_length_does_not_become_an_object(hub, tmp_path
         (scan("a", extra={"C:\\evil": b"x"}), "outside its folder"),
         (scan("a", without="texture"), "no image in materials/textures; the object has no texture"),
         (scan("a", without=".obj"), "holds no meshes/model.obj"),
+        (scan("a", extra={".": b"x"}), "wants to write '.', outside"),
+        (scan("a", extra={"meshes/model.obj/x": b"x"}), "a.zip cannot be unpacked into .*/a"),
         (b"<html>busy</html>", "is not a whole zip file"),
     ],
 )
@@ -258,6 +270,18 @@ def test_one_missing_object_does_not_keep_the_others(hub, tmp_path):
         download_gso(tmp_path, hub=host.url, progress=False)
     assert sorted(read_collection(tmp_path)) == sorted(set(NAMES) - {"Big Bus"})
     assert verify_collection(tmp_path) == ["Big Bus was never downloaded."]
+
+
+def test_a_full_disk_stops_everything_and_loses_nothing(hub, tmp_path, monkeypatch):
+    """The first zip fits and what is in it does not: the others are not even asked for, and the zip is kept."""
+    host = hub()
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 10**9 if path.name == ".parts" else 0))
+        with pytest.raises(InputError, match="0.0 GB free, ACE_Mug needs 0.0 GB; free some"):
+            download_gso(tmp_path, hub=host.url, progress=False)
+    assert len(zips_asked(host)) == 1 and not (tmp_path / "ACE_Mug").exists()
+    download_gso(tmp_path, hub=host.url, progress=False)
+    assert len(zips_asked(host)) == len(NAMES) and verify_collection(tmp_path) == []
 
 
 def test_a_host_that_fails_throughout_is_left_alone(hub, tmp_path):
@@ -326,9 +350,10 @@ def test_answers_that_are_no_list(hub):
         host.lists["/1.0/models"] = lambda query, body=body: (200, {}, body)
         with pytest.raises(InputError, match=words):
             list_models(hub=host.url)
-    host.lists["/1.0/models"] = lambda query: (200, {}, json.dumps([{"name": "../up"}]).encode())
-    with pytest.raises(InputError, match=r"'\.\./up' cannot be used as a file name"):
-        list_models(hub=host.url)
+    for name in ("../up", 5, None):
+        host.lists["/1.0/models"] = lambda query, name=name: (200, {}, json.dumps([{"name": name}]).encode())
+        with pytest.raises(InputError, match=f"{name!r} cannot be used as a file name".replace(".", r"\.")):
+            list_models(hub=host.url)
 
 
 def test_the_command_downloads_verifies_and_goes_on(hub, tmp_path, monkeypatch, capsys):

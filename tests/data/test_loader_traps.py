@@ -17,7 +17,7 @@ import trimesh
 from PIL import Image
 
 from lrmzero_lite import TexturedMesh
-from lrmzero_lite.data import load_mesh
+from lrmzero_lite.data import gltf, load_mesh
 from lrmzero_lite.data.texture_coordinates import CLAMP, MIRRORED, REPEAT, WIDEST
 
 from .test_meshes import Glb, linear, plain, srgb
@@ -302,6 +302,23 @@ def test_wrap_modes_look_as_a_sampler_shows_them(tmp_path, rng, modes, low, high
         ours = weights @ mesh.uvs[mesh.faces[face]] * [1, -1] + [0, 1]
         shown = sampled(mesh.textures[0], ours, (REPEAT, REPEAT))
         np.testing.assert_allclose(shown, sampled(image, asked, modes), atol=0.02)
+
+
+def test_margins_do_not_fill_the_memory(tmp_path, rng, monkeypatch):
+    """An image that would grow beyond the limit is reduced first; smooth colours stay where they are."""
+    monkeypatch.setattr(gltf, "LARGEST", 64)
+    rows, columns = np.mgrid[:32, :32]
+    image = np.stack([columns * 4, rows * 4, 255 - 2 * (rows + columns)], axis=-1).astype(np.uint8)
+    low, high = (-1.3, -0.4), (2.6, 1.7)
+    for modes in ((CLAMP, CLAMP), (MIRRORED, CLAMP), (CLAMP, MIRRORED)):
+        mesh = square(tmp_path, image, modes, low, high)
+        assert 32 < max(mesh.textures[0].shape) <= 64
+        asked = rng.uniform([-1.2, -0.3], [2.5, 1.6], (500, 2))
+        corners = mesh.uvs[:3] * [1, -1] + [0, 1]  # low u and high v, high and high, high and low
+        right, up = (corners[1] - corners[0]) / (high[0] - low[0]), (corners[2] - corners[1]) / (low[1] - high[1])
+        ours = corners[0] + (asked[:, :1] - low[0]) * right + (asked[:, 1:] - high[1]) * up
+        shown = sampled(mesh.textures[0], ours, (REPEAT, REPEAT))
+        np.testing.assert_allclose(shown, sampled(image, asked, modes), atol=6.5)  # 4 pixels in one, 4 levels a pixel
 
 
 def test_coordinates_within_the_image_leave_it_as_it_is(tmp_path, rng):

@@ -15,6 +15,8 @@ from lrmzero_lite.data import matsynth
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.zeroverse.texture_folder import find_materials, load_material
 
+from .http_host import HttpHost
+
 pytest.importorskip("pyarrow", reason="reading MatSynth's files needs pyarrow (pip install 'lrmzero-lite[matsynth]')")
 COLORS = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (40, 200, 200)]
 
@@ -158,6 +160,22 @@ def test_materials_arrive_as_folders_that_the_texture_folder_reads(hub, tmp_path
 def test_shards_are_listed_over_pages_and_by_split(hub):
     assert [s.path for s in matsynth.list_shards("train", hub=hub.url)] == sorted(hub.files)[1:]
     assert [s.size for s in matsynth.list_shards("test", hub=hub.url)] == [1]
+
+
+def test_a_list_that_breaks_off_or_never_ends(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    host, path = HttpHost(), f"/api/datasets/{matsynth.REPOSITORY}/tree/main/data"
+    entries = json.dumps([{"path": "data/train-0.parquet", "size": 7}]).encode()
+    host.lists[path], host.trouble[path] = (lambda query: (200, {}, entries)), ["cut"]
+    assert matsynth.list_shards("train", hub=host.url) == [matsynth.Shard("data/train-0.parquet", 7, None)]
+    host.lists[path] = lambda query: (200, {"Link": f'<{path}>; rel="next"'}, entries)
+    with pytest.raises(InputError, match="is named as the page after itself"):
+        matsynth.list_shards("train", hub=host.url)
+    host.lists[path] = lambda query: (200, {}, b'{"error": "gated"}')
+    with pytest.raises(InputError, match="did not answer with a list of files"):
+        matsynth.list_shards("train", hub=host.url)
+    host.close()
 
 
 def test_a_broken_connection_is_continued_where_it_broke(hub, tmp_path):

@@ -1,20 +1,22 @@
 """Masks wherever they lie, and every kind of bad photograph as one sentence."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lrmzero_lite import Gaussians, InputError, look_at
+from lrmzero_lite import Gaussians, InputError, PosedViews, look_at
 from lrmzero_lite.cameras import spherical
 from lrmzero_lite.cli import main
 from lrmzero_lite.data.canonical import canonical
+from lrmzero_lite.data.colmap import write_colmap
 from lrmzero_lite.data.generator_views import ZERO123PLUS, save_grid
 from lrmzero_lite.data.lens import Lens
 from lrmzero_lite.data.photos import Capture, Photo
-from lrmzero_lite.data.posed import load_photos
+from lrmzero_lite.data.posed import load_photos, load_posed
 from lrmzero_lite.model import GSLRM, ModelConfig, save_model
 from lrmzero_lite.render import render_mesh
 
@@ -65,6 +67,47 @@ def test_masks_are_found(tmp_path, place):
     assert canonical(found, 16, progress=False).views.alpha.mean() > 0.05
 
 
+OBJECT = np.pad(np.ones((14, 14), bool), ((8, 8), (13, 13)))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        Image.fromarray(np.where(OBJECT, 255, 0).astype(np.uint8)),
+        Image.fromarray(OBJECT),  # one bit
+        *(Image.fromarray(np.where(OBJECT, label, 0).astype(np.uint8)) for label in (1, 2, 128, 254)),
+        *(Image.fromarray(np.where(OBJECT, label, 0).astype(np.uint16)) for label in (1, 300, 65535)),
+        Image.fromarray(OBJECT[..., None] * np.array([0, 0, 128], np.uint8)),  # a label by its colour
+        Image.fromarray(np.dstack([np.zeros((30, 40, 3), np.uint8), np.where(OBJECT, 255, 0).astype(np.uint8)])),  # a cut-out
+    ],
+)
+def test_masks_of_every_kind(tmp_path, mask):
+    """Levels, bits, labels, colours, alpha: the object is where the mask is not black, or not clear."""
+    (tmp_path / "masks").mkdir()
+    mask.save(tmp_path / "masks/m.png")
+    transforms(tmp_path, photos(tmp_path, 1, alpha=False))
+    alpha = replace(load_photos(tmp_path).photos[0], mask=tmp_path / "masks/m.png").rgba()[..., 3]
+    np.testing.assert_array_equal(alpha.numpy(), OBJECT)
+
+
+def test_a_soft_mask_keeps_its_levels(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 40).round().astype(np.uint8), (30, 1))
+    Image.fromarray(ramp).save(tmp_path / "m.png")
+    photo = replace(photos(tmp_path, 1, alpha=False).photos[0], mask=tmp_path / "m.png")
+    np.testing.assert_allclose(photo.rgba()[..., 3].numpy() * 255, ramp, atol=1e-4)
+
+
+def test_masks_beside_canonical_views_count(tmp_path):
+    """Opaque pictures with opencv_cameras.json and masks: `load_posed`, and so `reconstruct`, must not show the background."""
+    cameras = look_at(PLACES, 32)
+    PosedViews(torch.full((4, 32, 32, 4), 1.0), cameras).save(tmp_path)
+    assert load_posed(tmp_path).alpha.min() == 1
+    (tmp_path / "masks").mkdir()
+    for index in range(4):
+        Image.fromarray(np.pad(np.full((16, 16), 255, np.uint8), 8)).save(tmp_path / f"masks/{index:03d}_rgba.png")
+    assert load_posed(tmp_path).alpha.mean() == 0.25 and load_posed(tmp_path).alpha[:, 8:24, 8:24].min() == 1
+
+
 def test_a_folder_of_masks_by_name(tmp_path):
     capture = photos(tmp_path, alpha=False)
     transforms(tmp_path, capture)
@@ -96,6 +139,27 @@ def test_a_plain_background_serves_as_mask(tmp_path):
         assert (found.views.alpha - masked.views.alpha).abs().max() < 0.02
     with pytest.raises(InputError, match="of the border of an image of 40x30 pixels is black"):
         canonical(capture, 16, background="black", progress=False)
+
+
+def test_a_lens_that_folds_back_on_the_object_is_named(tmp_path):
+    """With k1 alone r (1 + k1 r^2) ends at r = sqrt(-1 / 3 k1), imaged at 2/3 of that: the square reaches from 0 to 7 pixels."""
+    photo = photos(tmp_path, 1).photos[0]
+    for k1 in (-0.3, -10.0, -30.0):  # imaged at 28, 4.9 and 2.8 pixels from the middle
+        bent = replace(photo, lens=replace(LENS, radial=(k1,)))
+        radius = 40 * (2 / 3) * (-1 / (3 * k1)) ** 0.5
+        pixels = np.array([[20 + radius - 0.01, 15], [20 + radius + 0.01, 15]])
+        assert bent.lens.reaches(pixels).tolist() == [True, False]
+        rows, columns = np.mgrid[8:22, 13:27] + 0.5
+        lost = (np.hypot(columns - 20, rows - 15) > radius).mean()
+        if lost < 0.1:
+            bent.rgba()
+        else:
+            with pytest.raises(
+                InputError, match=f"0.png: by its lens .perspective, {k1:g}. no ray leads to {lost:.0%} of the obj"
+            ):
+                bent.rgba()
+    Image.new("RGB", (40, 30)).save(photo.path)
+    assert bent.rgba().shape == (30, 40, 4)  # without a mask nobody knows
 
 
 def empty(capture: Capture) -> Capture:
@@ -164,9 +228,57 @@ def test_reconstruct_photographs_and_grids(tmp_path, tiny, cube, capsys):
         ([str(tmp_path), "--align", "never"], "images are 40x30; crop them to a square first"),
         ([str(tmp_path / "grid.png"), "--layout", "instant3d"], "is no grid of 2x2 square views"),
         ([str(tmp_path), "--masks", str(tmp_path / "none")], "is not a folder of masks"),
+        ([str(tmp_path), "--align", "never", "--imitate"], "--imitate is for photographs that are aligned"),
+        ([str(tmp_path / "grid.png"), "--layout", "zero123plus", "--masks", "m"], "--masks is for photographs, but --layout"),
+        (["sample:mug", "--background", "white"], "--background is for photographs, but sample:mug has no camera file"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["reconstruct", *arguments, "--out", str(tmp_path / "c"), *common])
         lines = capsys.readouterr().err.strip().splitlines()
         assert stop.value.code == 2 and len(lines) == 1 and sentence in lines[0]
     assert not (tmp_path / "c").exists()
+
+
+def test_options_that_imply_alignment(tmp_path, monkeypatch):
+    """Views in the canonical frame are left alone, unless an option asks for what only `canonical` does."""
+    from lrmzero_lite.cli import arguments
+
+    PosedViews(torch.rand(4, 32, 32, 4), look_at(PLACES, 32)).save(tmp_path)
+    monkeypatch.setattr(arguments, "aligned", lambda *given, **options: Found(options))
+    assert isinstance(arguments.load_views(str(tmp_path), "gso4", 32, align="auto")[0], PosedViews)
+    (tmp_path / "m").mkdir()
+    for index in range(4):
+        Image.new("L", (32, 32), 255).save(tmp_path / f"m/{index:03d}_rgba.png")
+    for option in ({"imitate": True}, {"background": "white"}, {"masks": tmp_path / "m"}):
+        found, _ = arguments.load_views(str(tmp_path), "gso4", 32, align="auto", **option)
+        assert found["imitate"] == option.get("imitate", False) and found["background"] == option.get("background")
+
+
+class Found:
+    """What `aligned` answers with: the options that it was given."""
+
+    def __init__(self, options):
+        self.views = options
+
+
+def test_photographs_are_not_overwritten(tmp_path, capsys):
+    """`photos` writes the names that a folder of views has; into the same folder it would destroy what it read."""
+    capture = photos(tmp_path)
+    transforms(tmp_path, capture)
+    for out in (tmp_path, tmp_path / "images/left", tmp_path / "images/../images/left"):
+        with pytest.raises(SystemExit):
+            main(["photos", str(tmp_path), "--out", str(out)])
+        assert "which would be overwritten; choose another folder" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*_rgba.png")) and not list(tmp_path.rglob("opencv_cameras.json"))
+
+
+def test_images_of_a_model_may_lie_elsewhere(tmp_path, tiny, capsys):
+    """The sentence about missing photographs names --images; every verb that says it takes that option."""
+    capture = photos(tmp_path / "there")
+    write_colmap(capture, tmp_path / "here/deep/er/sparse/0", tmp_path / "there/images")
+    command = ["reconstruct", str(tmp_path / "here/deep/er"), "--weights", tiny, "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "say where with --images" in capsys.readouterr().err
+    main([*command, "--images", str(tmp_path / "there/images")])
+    assert "4 of 4 photographs" in capsys.readouterr().out

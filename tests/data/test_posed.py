@@ -104,6 +104,7 @@ def test_intrinsics_from_an_angle_defaults_and_frames(tmp_path):
         ({"fl_x": None, "camera_angle_x": 0}, "impossible"),
         ({"frames": []}, "lists no frames"),
         ({"frames": [{"transform_matrix": np.eye(4).tolist()}]}, "names no image"),
+        ({"frames": frame(file_path="a\0.png")}, "names no image"),
         ({"frames": frame(file_path="gone.png")}, "gone.png does not exist"),
         ({"w": None, "frames": frame(file_path="gone.png")}, "gone.png does not exist"),
         ({"w": 60, "h": 40}, "6x4 pixels but its camera says 60x40"),

@@ -42,13 +42,8 @@ def cube_views(cameras: Cameras, half: float = 0.6) -> PosedViews:
 def test_hull_of_a_sphere_is_the_intersection_of_cones():
     radius, size = 0.7, 64
     cameras = gso_cameras(size)[list(STRUCTURED_INPUTS[8])]
-    occupied = carve(sphere_views(cameras, radius)).reshape(-1)
-    points = voxel_centers().reshape(-1, 3).double()
-    centre = cameras.positions.double()
-    # distance of each camera-to-voxel line from the origin; the voxel lies in that cone iff it is below the radius
-    line = points[None] - centre[:, None]
-    distance = torch.linalg.cross(line, centre[:, None].expand_as(line), dim=-1).norm(dim=-1) / line.norm(dim=-1)
-    worst = distance.max(dim=0).values
+    occupied = carve(sphere_views(cameras, radius), 64).reshape(-1)
+    worst = widest_ray(cameras, 64)
     pixel = 3.7 * 2 * math.tan(math.radians(25)) / size  # footprint of a pixel at the far side of the grid
     assert occupied[worst < radius - pixel].all()
     assert not occupied[worst > radius + pixel].any()
@@ -57,12 +52,34 @@ def test_hull_of_a_sphere_is_the_intersection_of_cones():
     assert volume < 1.3 * 4 / 3 * math.pi * radius**3
 
 
+def widest_ray(cameras: Cameras, resolution: int) -> torch.Tensor:
+    """Largest distance from the origin of the lines from each camera to a voxel, [R^3].
+
+    The voxel lies in every cone that touches a sphere around the origin iff this is below the sphere's radius.
+    """
+    points, centre = voxel_centers(resolution).reshape(-1, 3).double(), cameras.positions.double()
+    line = points[None] - centre[:, None]
+    distance = torch.linalg.cross(line, centre[:, None].expand_as(line), dim=-1).norm(dim=-1) / line.norm(dim=-1)
+    return distance.max(dim=0).values
+
+
+def test_silhouettes_are_followed_between_pixels():
+    """Coverage at the outline tells where it runs inside a pixel: the hull is right to a fifth of a pixel, not to a whole one."""
+    radius, size, fine = 0.7, 32, 8
+    cameras = gso_cameras(size)[list(STRUCTURED_INPUTS[4])]
+    sharp = sphere_views(cameras.resized(size * fine, size * fine), radius)
+    occupied = carve(sharp.resized(size), 64).reshape(-1)
+    worst, pixel = widest_ray(cameras, 64), 2.7 * 2 * math.tan(math.radians(25)) / size
+    assert occupied[worst < radius - pixel / 5].all()
+    assert not occupied[worst > radius + pixel / 5].any()
+
+
 def test_hull_reproduces_its_own_silhouettes():
     cameras = gso_cameras(64)[list(STRUCTURED_INPUTS[4])]
     views = cube_views(cameras)
     distances, voxel = march(carve(views), cameras)
     iou = alpha_iou((voxel >= 0).float(), views.alpha[..., 0])
-    assert iou.min() > 0.93
+    assert iou.min() > 0.96
     assert torch.isinf(distances[voxel < 0]).all() and torch.isfinite(distances[voxel >= 0]).all()
 
 
@@ -82,7 +99,7 @@ def test_march_finds_the_first_voxel_of_a_box():
 def test_cube_faces_take_the_colour_of_the_frontal_view():
     positions = spherical([0, 90, 180, 270, 0, 0], [0, 0, 0, 0, 89.9, -89.9], 2.7)
     views = cube_views(look_at(positions, 64))
-    occupied = carve(views)
+    occupied = carve(views, 64)
     colors = paint(occupied, views)
     low, high = (f(occupied.nonzero(), dim=0) for f in (torch.amin, torch.amax))
     # the silhouette seen along an axis is that of the near face, at distance 2.7 - 0.6; its cone at the origin is the widest
@@ -124,12 +141,13 @@ def test_hull_beats_white_on_the_test_views_and_is_fast():
     inputs = cube_views(every[list(STRUCTURED_INPUTS[8])])
     targets = cube_views(every[[18, 23, 35, 51, 63, 6, 29, 40, 58, 11]])
     truth = targets.on_background(1.0)
-    started = time.perf_counter()
-    ours = BASELINES["visual_hull"](inputs, targets.cameras).images
-    seconds = time.perf_counter() - started
+    ours = BASELINES["visual_hull"](inputs, targets.cameras).images  # the first call compiles
+    started = time.process_time()
+    BASELINES["visual_hull"](inputs, targets.cameras)
+    seconds = time.process_time() - started
     assert ours.shape == truth.shape and 0 <= ours.min() and ours.max() <= 1
     assert psnr(ours, truth).mean() > psnr(BASELINES["white"](inputs, targets.cameras).images, truth).mean() + 6
-    assert seconds < 3  # well below 1 s on an idle core
+    assert seconds < 3  # below 1 s on an idle core
 
 
 def test_empty_silhouettes_give_white():

@@ -101,6 +101,16 @@ def test_an_edge_in_one_image_only_weighs_more_than_a_change_of_colour():
     assert at_edge > 1.3 * flip_map(lighter, flat)[0, 20, 21]
 
 
+@pytest.mark.parametrize("ppd", [0.0, -3.0, 0.5, math.nan, math.inf])
+def test_distances_without_a_screen_are_refused(ppd):
+    with pytest.raises(InputError, match="pixels per degree"):
+        flip(torch.zeros(1, 16, 16, 3), torch.ones(1, 16, 16, 3), ppd)
+
+
+def test_the_coarsest_screen_still_works():
+    assert 0 < flip(torch.zeros(1, 16, 16, 3), torch.ones(1, 16, 16, 3), 1.0).item() <= 1
+
+
 def test_shapes_are_named():
     with pytest.raises(InputError, match="cannot be compared"):
         flip(torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 17, 3))

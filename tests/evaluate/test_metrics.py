@@ -76,6 +76,8 @@ def test_depth_error_counts_only_true_hits():
     depth[0, 0, 1] = 0.0  # missed by the prediction: counts with its whole depth of 3
     error = depth_mae(depth, true)
     assert error[0].item() == pytest.approx((0.5 + 3.0) / 2)
+    depth[0, 2] = torch.inf  # how some renderers mark what no ray hits
+    assert depth_mae(depth, true)[0] == error[0]
     assert math.isnan(error[1].item())
 
 
@@ -84,6 +86,18 @@ def test_alpha_iou_by_hand():
     true[0, :2], pred[0, 1:3] = 0.9, 0.6  # 4 of 12 pixels shared
     true[1], pred[1] = 1.0, 0.5  # 0.5 is not above the threshold
     np.testing.assert_allclose(alpha_iou(pred, true).numpy(), [1 / 3, 0.0, 1.0])
+
+
+def test_half_and_double_precision_agree():
+    a, b = torch.rand(2, 1, 16, 16, 3, generator=torch.Generator().manual_seed(1)).half()
+    for metric in (psnr, ssim):
+        assert metric(a, b).dtype == torch.float64 and torch.equal(metric(a, b), metric(a.double(), b.double()))
+
+
+def test_bytes_are_refused():
+    """Clipped to [0, 1] they would be white almost everywhere."""
+    with pytest.raises(InputError, match="torch.uint8 have no peak value 1"):
+        psnr(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.zeros(1, 16, 16, 3))
 
 
 def test_wrong_shapes_are_named():

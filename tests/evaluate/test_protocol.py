@@ -90,6 +90,13 @@ def test_views_follow_the_protocol(cube):
 def test_bad_protocols_are_named():
     with pytest.raises(InputError, match="'gso9' is unknown; choose gso4, gso8, random"):
         protocol_named("gso9")
+    with pytest.raises(InputError, match="kind='structurd' is unknown"):
+        Protocol("x", "structurd", 4)
+    with pytest.raises(InputError, match="seed=-1 is negative"):
+        Protocol("x", "structured", 4, seed=-1)
+    for radius in ((3.0, 2.0), (0.0, 0.0)):
+        with pytest.raises(InputError, match="no range of distances"):
+            Protocol("x", "random", 4, radius=radius)
     with pytest.raises(InputError, match="inputs=6"):
         Protocol("x", "structured", 6)
     with pytest.raises(InputError, match="targets=57 is above the 56"):

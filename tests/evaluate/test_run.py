@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from lrmzero_lite import InputError
-from lrmzero_lite.evaluate import BASELINES, Prediction, Results, bootstrap_interval, evaluate, run
+from lrmzero_lite.evaluate import BASELINES, Budgets, Prediction, Results, bootstrap_interval, evaluate, run
 from lrmzero_lite.evaluate.results import COLUMNS, Row, read_rows, summarize, write_rows
 
 SIZE = 32
@@ -53,7 +53,9 @@ def test_files_and_order(objects, tmp_path):
     assert len(table) == 3 * 10 * (1 + len(BASELINES))
     assert [r["method"] for r in table] == [m for m in ("fake", *BASELINES) for _ in range(30)]  # rows of the model first
     assert [r["object"] for r in table[:30]] == ["a"] * 10 + ["b"] * 10 + ["c"] * 10
-    assert all(r["lpips"] == "" and r["depth_mae"] == "" for r in table)
+    assert all(r["lpips"] == "" for r in table)
+    pictures = ("fake", "mean_input", "nearest_input")  # have no depth; white says that there is nothing
+    assert all((r["depth_mae"] == "") == (r["method"] in pictures) for r in table)
     assert all(0 < float(r["flip"]) < 1 and float(r["psnr_masked"]) > 0 and float(r["ssim_masked"]) < 1 for r in table)
     assert all(0 < float(r["angle"]) < 90 and float(r["seconds"]) >= 0 for r in table)
     assert len({r["seconds"] for r in table if (r["method"], r["object"]) == ("fake", "a")}) == 1  # of the object, repeated
@@ -66,8 +68,11 @@ def test_files_and_order(objects, tmp_path):
     assert summary["provenance"]["config"]["size"] == SIZE and summary["provenance"]["seed"] == 0
     assert summary["methods"]["fake"]["lpips"] is None
     for name in ("best", "median", "worst"):
-        with Image.open(tmp_path / "gallery" / f"{name}.png") as image:
-            assert image.width > 7 * 128 and image.height > 128  # 4 inputs, truth, ours, error
+        with Image.open(tmp_path / "gallery" / f"{name}.webp") as image:
+            assert image.width > 6 * 128 and image.height > 128  # inputs, truth, two methods with their maps
+    hull = summary["against"]["psnr"]["visual_hull"]
+    assert hull["kind"] == "baseline" and hull["verdict"] == "below" and hull["objects"] == 3
+    assert hull["sentence"] in (tmp_path / "report.md").read_text()
     again = Results.load(tmp_path)
     assert again.rows == results.rows and again.summary == summary
 
@@ -152,7 +157,7 @@ def test_a_stopped_run_continues_to_the_same_table(objects, tmp_path, stop_after
     judge(objects, tmp_path / "parts", notes)
     names = [o.name for o in objects]
     assert seen_again[: 4 - stop_after] == names[stop_after:]  # the complete objects are not judged again
-    assert len(seen_again) == 4 - stop_after + 3  # and three for the gallery
+    assert len(seen_again) == 4 - stop_after + 4  # and all four for the galleries
     whole, parts = (tmp_path / f / "per_view.csv" for f in ("whole", "parts"))
     assert without_seconds(whole) == without_seconds(parts)
     summaries = [json.loads((tmp_path / f / "summary.json").read_text()) for f in ("whole", "parts")]
@@ -205,6 +210,34 @@ def test_another_configuration_starts_afresh(objects, tmp_path, capsys):
     assert "another configuration" in capsys.readouterr().out
     after = read_rows(tmp_path / "per_view.csv")
     assert [r.view for r in before] != [r.view for r in after] and len(after) == len(before)
+    (aside,) = (tmp_path / "earlier").iterdir()  # nothing is lost
+    assert read_rows(aside / "per_view.csv") == before
+    assert json.loads((aside / "summary.json").read_text())["protocol"]["name"] == "gso4"
+    assert json.loads((aside / "config.json").read_text())["config_hash"] == aside.name
+
+
+def test_fits_are_judged_in_steps_that_a_second_run_repeats(objects, tmp_path, monkeypatch):
+    """Times are measured once per folder: a machine that is faster the next day does not change the rows."""
+    monkeypatch.setattr(run, "time_budgets", lambda method, samples, device: Budgets(0.1, 1.0, 0.05))
+    whole = judge(objects[:2], tmp_path / "whole", baselines=False, fits=True)
+    assert list(whole.summary["methods"]) == ["fake", "3dgs_1x", "3dgs_10x"]
+    assert [row["steps"] for row in whole.summary["budgets"]["rows"].values()] == [2, 20]
+    assert whole.mean("3dgs_10x") > whole.mean("3dgs_1x") + 1
+    judge(objects[:1], tmp_path / "parts", baselines=False, fits=True)
+    monkeypatch.setattr(run, "time_budgets", None)
+    judge(objects[:2], tmp_path / "parts", baselines=False, fits=True)
+    assert not (tmp_path / "parts" / "earlier").exists()
+    assert without_seconds(tmp_path / "whole" / "per_view.csv") == without_seconds(tmp_path / "parts" / "per_view.csv")
+
+
+def test_time_is_measured_on_objects_that_load(objects, tmp_path):
+    broken = tmp_path / "gso" / "broken.obj"
+    broken.parent.mkdir()
+    broken.write_text("this is no mesh\n")
+    results = judge([Ref("broken", broken), objects[0]], tmp_path / "out", baselines=False, fits=True)
+    assert results.summary["budgets"]["method"] > 0 and results.summary["objects"] == 1
+    with pytest.raises(InputError, match="None of the 1 objects could be loaded"):
+        judge([Ref("broken", broken)], tmp_path / "none", fits=True)
 
 
 def test_adding_objects_changes_no_row(objects, tmp_path):

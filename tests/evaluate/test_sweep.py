@@ -104,8 +104,7 @@ def test_tests_are_the_same_at_every_setting_and_no_input_is_one_of_them():
         inputs, tests = setting.protocol.cameras("mug", 32)
         assert torch.equal(tests.viewmats, first.viewmats) and len(inputs) == setting.protocol.inputs
         axes = torch.nn.functional.normalize(inputs.positions, dim=-1) @ torch.nn.functional.normalize(tests.positions, dim=-1).T
-        if setting.sweep != "elevation":  # that sweep passes through the rings of the tests
-            assert axes.max() < 0.9999
+        assert axes.max() < np.cos(np.radians(4))
     other = settings[0].protocol.cameras("bowl", 32)[1]
     assert not torch.equal(other.viewmats, first.viewmats)
     rig = next(s for s in settings if s.name == "fov_50").protocol
@@ -130,3 +129,10 @@ def test_bad_settings(objects, tmp_path):
         layout_protocol("instant3d", targets=49)
     with pytest.raises(InputError, match="hfov 0 and distance 2.7"):
         LayoutProtocol("x", "random", 1, azimuths=(0,), elevations=(0,), hfov=0)
+    for elevation, azimuth, good in ((0, 0, False), (60, 22.5, False), (40.5, 45, False), (20, 0, True), (0, 11.25, True)):
+        angles = {"azimuths": (7, azimuth), "elevations": (20, elevation)}
+        if good:
+            LayoutProtocol("x", "random", 2, **angles)
+        else:
+            with pytest.raises(InputError, match="Input 1 of x stands where a test camera may be"):
+                LayoutProtocol("x", "random", 2, **angles)

@@ -87,17 +87,33 @@ def cells(text: str) -> list[list[str]]:
 def test_without_files_every_cell_of_ours_says_not_run():
     for table in ("1", "5", "6", "7", "gslrm"):
         rows = cells(comparison_table(table, []))
-        assert rows and all(row[-1] == "not run" for row in rows)
-    assert cells(comparison_table("1", []))[3] == ["GSO", "LRM-Zero", "Zeroverse", "256", "30.78 / 0.957 / 0.036", "not run"]
+        assert rows and all(row[-1].startswith("not run: ") for row in rows)
+    theirs = ["GSO", "LRM-Zero", "Zeroverse", "256", "30.78 / 0.957 / 0.036"]
+    assert cells(comparison_table("1", []))[3] == [*theirs, "not run: no network trained on Zeroverse"]
+
+
+def test_a_cell_without_ours_says_what_is_missing(summary):
+    runs = [summary("a"), summary("b", protocol="random", sets=("zeroverse-test",))]
+    eight = {(r[0], r[1], r[3]): r[-1] for r in cells(comparison_table("1", runs))}
+    assert eight["GSO", "GS-LRM", "256"] == "not run: no network trained on Objaverse"
+    assert eight["GSO", "LRM-Zero", "512"] == "not run: none above 64 px"
+    assert eight["ABO", "LRM-Zero", "256"] == "not run: no objects of ABO"
+    assert {r[-1] for r in cells(comparison_table("7", runs))} == {
+        "not run: no network trained on Objaverse",
+        "not run: no run of gso4",
+    }
+    assert {r[-1] for r in cells(comparison_table("5", runs))} == {"not run: there is no NeRF-LRM here"}
+    random = {(r[0], r[1]): r[-1] for r in cells(comparison_table("6", runs))}
+    assert random["OmniObject3D", "LRM-Zero"] == "not run: no objects of OmniObject3D"
 
 
 def test_our_cells_come_from_the_file(summary):
     rows = cells(comparison_table("1", [summary("run")]))
-    filled = [row for row in rows if row[-1] != "not run"]
+    filled = [row for row in rows if not row[-1].startswith("not run")]
     assert len(filled) == 1  # one protocol, one test set, the row of the same training and the nearest resolution
     assert filled[0][:4] == ["GSO", "LRM-Zero", "Zeroverse", "256"]
     assert filled[0][-1] == "21.25 [20.50, 22.00] / 0.801 / – (lite-64, 64 px, 24 objects of gso)"
-    assert all(row[-1] == "not run" for row in cells(comparison_table("7", [summary("other", psnr=9.0)])))
+    assert all(row[-1].startswith("not run: ") for row in cells(comparison_table("7", [summary("other", psnr=9.0)])))
 
 
 def test_rungs_stand_side_by_side_and_stand_ins_are_named(summary):
@@ -106,28 +122,43 @@ def test_rungs_stand_side_by_side_and_stand_ins_are_named(summary):
     rows = {(r[0], r[1], r[3]): r[-1] for r in cells(comparison_table("1", runs))}
     assert rows["GSO", "LRM-Zero", "256"].count("<br>") == 1 and "(lite-128, 128 px" in rows["GSO", "LRM-Zero", "256"]
     assert "(paper, 512 px, 24 objects of gso)" in rows["GSO", "LRM-Zero", "512"]
-    assert "24 objects of abo_like" in rows["ABO", "LRM-Zero", "512"]
-    assert rows["ABO", "GS-LRM", "512"] == "not run"
+    assert "24 objects of abo_like: models like ABO's, not ABO)" in rows["ABO", "LRM-Zero", "512"]
+    assert "not ABO" not in rows["GSO", "LRM-Zero", "512"]
+    assert rows["ABO", "GS-LRM", "512"].startswith("not run")
 
 
 def test_training_data_decides_the_row(summary):
     control = cells(comparison_table("1", [summary("control", trained_on="scanned objects")]))
-    assert all(row[-1] == "not run" for row in control)  # the paper has no such row
+    assert all(row[-1].startswith("not run: ") for row in control)  # the paper has no such row
     rows = {(r[0], r[1], r[3]): r[-1] for r in cells(comparison_table("1", [summary("o", trained_on="Objaverse")]))}
-    assert rows["GSO", "LRM-Zero", "256"] == "not run" and rows["GSO", "GS-LRM", "256"].startswith("21.25")
+    assert rows["GSO", "LRM-Zero", "256"].startswith("not run") and rows["GSO", "GS-LRM", "256"].startswith("21.25")
 
 
 def test_zeroverse_test_set_stands_in_table_6(summary):
     rows = cells(comparison_table("6", [summary("z", protocol="random", sets=("zeroverse-test",))]))
-    filled = [row for row in rows if row[-1] != "not run"]
+    filled = [row for row in rows if not row[-1].startswith("not run")]
     assert len(filled) == 1 and filled[0][:2] == ["Zeroverse-test", "LRM-Zero"] and filled[0][3] == "not stated"
 
 
-def test_results_table(summary):
-    text = results_table(summary("run"))
+def test_results_table_shows_what_was_measured(summary):
+    text = results_table(summary("run"))  # as an older run wrote it: some columns, no seconds, no bounds
     psnr, other = "21.25 [20.50, 22.00]", "0.801 [0.790, 0.812]"
-    assert cells(text) == [["lite-64", psnr, other, "–", "–", "–", "–", "0.050", other]]  # columns that an older run lacks
-    assert "24 judged, 240 test views, 64 px, protocol gso8" in text
+    assert text.splitlines()[0] == "| method | PSNR (dB) | SSIM | depth error | alpha IoU |"
+    assert cells(text) == [["lite-64", psnr, other, "0.050", other]]
+    assert "24 judged, 240 test views, 64 px, protocol gso8" in text and "Bounds" not in text
+
+
+def test_bounds_stand_apart_and_every_line_has_its_seconds(summary):
+    value = json.loads((summary("run") / "summary.json").read_text())
+    value["methods"]["lite-64"]["seconds"] = 0.0471
+    value["methods"]["white"] = {"objects": 24, "views": 240, "psnr": {"mean": 15.0, "low": 14.0, "high": 16.0}, "seconds": None}
+    value["oracles"] = {"mesh_splats": value["methods"]["lite-64"] | {"flip": {"mean": 0.1, "low": None, "high": None}}}
+    value["oracles"]["mesh_splats"]["seconds"] = 12.345
+    above, below = results_table(value).split("Bounds")
+    assert above.splitlines()[0] == "| method | PSNR (dB) | SSIM | FLIP | depth error | alpha IoU | seconds, median |"
+    assert [row[0] for row in cells(above)] == ["lite-64", "white"] and [row[0] for row in cells(below)] == ["mesh_splats"]
+    assert [row[-1] for row in cells(above) + cells(below)] == ["0.047", "–", "12"]
+    assert cells(above)[1] == ["white", "15.00 [14.00, 16.00]", "–", "–", "–", "–", "–"] and cells(below)[0][3] == "0.100"
 
 
 def test_unknown_table_and_missing_file_are_named(tmp_path):

@@ -1,14 +1,21 @@
 """Cached views: the same bytes as rendered ones, made anew when anything that decides them changes."""
 
 import dataclasses
+import inspect
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lrmzero_lite.data import load_mesh
 from lrmzero_lite.evaluate import GSO4, Protocol, evaluate, view_cache, views_for
 from lrmzero_lite.evaluate.results import read_rows
 from lrmzero_lite.evaluate.view_cache import cached_views, object_key
+from lrmzero_lite.render import render_mesh
+
+ROOT = view_cache.PACKAGE
 
 
 @pytest.fixture
@@ -75,6 +82,31 @@ def test_keys_follow_content(cube, tmp_path):
     keys = object_key(glb), object_key(obj)
     (tmp_path / "a.mtl").write_text("map_Kd texture.png")  # matters to the .obj alone
     assert (object_key(glb) == keys[0], object_key(obj) == keys[1]) == (True, False)
+    flat = tmp_path / "flat" / "b.obj"
+    for texture in ("flat/textures/b.png", "materials/textures/b.png"):  # below the .obj, and where GSO keeps it
+        (tmp_path / texture).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / texture).write_bytes(b"1")
+        flat.write_bytes(b"1")
+        before = object_key(flat)
+        (tmp_path / texture).write_bytes(b"22")
+        assert object_key(flat) != before, texture
+
+
+def test_every_file_that_decides_the_views_decides_the_key(tmp_path, monkeypatch):
+    """Another light in the file of `views_for` shows other views of the same object."""
+    package = tmp_path / "package"
+    for name in view_cache.SOURCES:
+        source, copy = view_cache.PACKAGE / name, package / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    monkeypatch.setattr(view_cache, "PACKAGE", package)
+    before = view_cache.sources_digest.__wrapped__()
+    for function in (views_for, render_mesh, load_mesh):
+        file = package / Path(inspect.getfile(function)).relative_to(ROOT)
+        file.write_text(file.read_text() + "\n# another light\n")
+        after = view_cache.sources_digest.__wrapped__()
+        assert after != before, file
+        before = after
 
 
 def test_an_evaluation_from_the_cache_has_the_same_rows(cube, tmp_path):
