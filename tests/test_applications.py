@@ -300,7 +300,15 @@ def test_commands_of_the_chapter_exist(capsys):
 def test_solutions_of_the_exercises_run(monkeypatch, capsys):
     """At the smallest pictures, after the cells that they build on."""
     cells = re.findall(r"```{code-cell} ipython3\n(?:---\n.*?---\n|:tags:.*?\n)?(.*?)```", CHAPTER, flags=re.DOTALL)
-    needed = ("import json", "preset: str", "use_style()", "for layout in (INSTANT3D", "balls =", "tests =")
+    needed = (
+        "import json",
+        "from lrmzero_lite import",
+        "preset: str",
+        "use_style()",
+        "for layout in (INSTANT3D",
+        "balls =",
+        "tests =",
+    )
     monkeypatch.setenv("LRMZERO_SMOKE", "1")
     monkeypatch.chdir(ROOT / "notebooks")
     monkeypatch.setattr("IPython.display.display", lambda *shown: None)

@@ -176,16 +176,7 @@ def through_lens(image: Tensor, K: np.ndarray, lens: Lens) -> Tensor:
     intrinsics in pixels. Returns [lens.height, lens.width, 4] straight, the mean of 4 rays per pixel; transparent where the
     image ends. `seen_from` goes the other way.
     """
-    finer = lens.resized(2 * lens.width, 2 * lens.height)
-    columns, rows = np.meshgrid(np.arange(finer.width) + 0.5, np.arange(finer.height) + 0.5)
-    rays = finer.unproject(np.stack([columns, rows], axis=-1))
-    ahead = rays[..., 2] > 1e-3  # a fisheye sees sideways and back, a pinhole camera does not
-    pixels = rays[..., :2] / np.where(ahead, rays[..., 2], 1.0)[..., None] * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
-    pixels = np.where(ahead[..., None], pixels, -9.0 * max(image.shape))
-    grid = torch.from_numpy(pixels / [image.shape[1], image.shape[0]] * 2 - 1).float()[None]
-    premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], -1).permute(2, 0, 1)[None]
-    found = F.avg_pool2d(F.grid_sample(premultiplied, grid, align_corners=False), 2)[0].permute(1, 2, 0)
-    return torch.cat([found[..., :3] / found[..., 3:].clamp_min(1e-6), found[..., 3:]], -1).clamp(0, 1)
+    return _sampled(image, _pinhole_pixels(lens, K) / [image.shape[1], image.shape[0]])
 
 
 def photographed(
@@ -208,9 +199,10 @@ def photographed(
     focal = 0.49 * side / float((np.abs(rays[..., :2]).max(-1) / rays[..., 2]).max())
     K = np.array([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1.0]])
     wide = Cameras(cameras.viewmats, torch.from_numpy(K).float().expand(len(cameras), 3, 3).clone(), side, side)
+    places = _pinhole_pixels(lens, K) / side
     photos = []
     for index, viewmat in enumerate(cameras.viewmats.double().numpy()):
-        image = through_lens(render_mesh(mesh, wide[index], supersample=1).images[0], K, lens)
+        image = _sampled(render_mesh(mesh, wide[index], supersample=1).images[0], places)
         floor = _floor(rays @ viewmat[:3, :3], -viewmat[:3, :3].T @ viewmat[:3, 3], float(mesh.vertices[:, 2].min()))
         name = f"{index:02d}.png"
         _write(folder / "images" / name, image[..., :3] * image[..., 3:] + floor * (1 - image[..., 3:]))
@@ -240,6 +232,24 @@ def _mask_of(path: Path, places: Sequence[Path], roots: Sequence[Path]) -> Path 
                 if (place / name).is_file() and (place / name).resolve() != path.resolve():
                     return place / name
     return None
+
+
+def _pinhole_pixels(lens: Lens, K: np.ndarray) -> np.ndarray:
+    """[2 H, 2 W, 2], where a pinhole camera has what a lens shows at the middles of its pixels' quarters."""
+    finer = lens.resized(2 * lens.width, 2 * lens.height)
+    columns, rows = np.meshgrid(np.arange(finer.width) + 0.5, np.arange(finer.height) + 0.5)
+    rays = finer.unproject(np.stack([columns, rows], axis=-1))
+    ahead = rays[..., 2:] > 1e-3  # a fisheye sees sideways and back, a pinhole camera does not
+    pixels = rays[..., :2] / np.where(ahead, rays[..., 2:], 1.0) * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
+    return np.where(ahead, pixels, -1e6)
+
+
+def _sampled(image: Tensor, places: np.ndarray) -> Tensor:
+    """[H, W, 4] straight: an image [h, w, 4] at places [2 H, 2 W, 2] of [0, 1], each four of them averaged by alpha."""
+    grid = torch.from_numpy(places * 2 - 1).float()[None]
+    premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], -1).permute(2, 0, 1)[None]
+    found = F.avg_pool2d(F.grid_sample(premultiplied, grid, align_corners=False), 2)[0].permute(1, 2, 0)
+    return torch.cat([found[..., :3] / found[..., 3:].clamp_min(1e-6), found[..., 3:]], -1).clamp(0, 1)
 
 
 def _lens_fields(lens: Lens) -> dict[str, float | int | str]:
