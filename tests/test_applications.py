@@ -328,3 +328,18 @@ def test_solutions_of_the_exercises_run(monkeypatch, capsys):
     (near, *large), (far, *small) = found[1][:4], found[1][4:]
     assert (near < far) == (sum(large) > sum(small))
     assert len(found[2]) == 6 and found[2][0] == found[2][1]  # in uniform light, against uniform light
+
+
+def test_the_box_of_photographs_that_all_look_down(tmp_path):
+    """Nothing bounds the hull below; the rays of the masks still say how far down the object must reach."""
+    from lrmzero_lite.data.canonical import _silhouette
+    from lrmzero_lite.data.silhouettes import object_box
+
+    mesh, rng = sample_object("birdhouse"), np.random.default_rng(3)
+    lens = Lens(320, 240, 267.0, 268.0, 155.0, 124.0)
+    azimuths = 45.0 * np.arange(8) + rng.uniform(-15, 15, 8)
+    held = look_at(spherical(azimuths, rng.uniform(12, 32, 8), rng.uniform(3.6, 4.2, 8)), 8)
+    capture = photographed(mesh, held, lens, tmp_path)
+    low, high = object_box([_silhouette(photo, None) for photo in capture.photos])
+    np.testing.assert_allclose(low, mesh.vertices.min(0), atol=0.08)
+    np.testing.assert_allclose(high, mesh.vertices.max(0), atol=0.08)
