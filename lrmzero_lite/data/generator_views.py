@@ -5,7 +5,9 @@ LRM-Zero §5.3 chains the network with Instant3D (four views from text) and, by 
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from ..cameras import GSO_RADIUS, HFOV_DEGREES, Cameras, look_at, spherical
 from ..errors import InputError
+from ..files import atomic_path
 from ..views import PosedViews, to_uint8
 from .matte import Background, remove_background
 
@@ -66,10 +69,13 @@ SIX = (30, 90, 150, 210, 270, 330)
 INSTANT3D = Layout(
     "instant3d", (0, 90, 180, 270), (20, 20, 20, 20), HFOV_DEGREES, GSO_RADIUS, 2, 2, 1.0, "order in the grid, field of view"
 )
-# Zero123++ (Shi et al. 2023) v1.2: repository README; elevations are absolute, whatever the given view's.
-ZERO123PLUS = Layout("zero123plus", SIX, (20, -10) * 3, 30.0, _same_footprint(30.0), 3, 2, 0.5, "distance")
+# Zero123++ (Shi et al. 2023) v1.2: repository README; elevations are absolute, whatever the given view's. Its objects fill a
+# ball that the camera sees at 30 degrees (SUDO-AI-3D/zero123plus#73), so the distance in our unit differs by object: it is the
+# radius of the object's ball / tan 15 degrees. The one here is that of a ball of radius 1.26.
+ZERO123PLUS = Layout("zero123plus", SIX, (20, -10) * 3, 30.0, _same_footprint(30.0), 3, 2, 0.5, "size of the object's ball")
 # v1.1: field of view as Zero-1-to-3, 49.13 degrees (SUDO-AI-3D/zero123plus#68).
 ZERO123PLUS_V11 = Layout("zero123plus_v11", SIX, (30, -20) * 3, 49.13, _same_footprint(49.13), 3, 2, 0.5, "distance")
+ZERO123PLUS_WEIGHTS, ZERO123PLUS_CODE = "sudo-ai/zero123plus-v1.2", "sudo-ai/zero123plus-pipeline"  # on huggingface.co
 LAYOUTS = {layout.name: layout for layout in (INSTANT3D, ZERO123PLUS, ZERO123PLUS_V11)}
 
 
@@ -138,7 +144,46 @@ def from_grid(
 
 def save_grid(views: PosedViews, layout: str | Layout, path: str | Path) -> None:
     """Write the grid image of a layout's views as PNG, as its generator would."""
-    from ..files import atomic_path
-
     with atomic_path(path) as temporary:
         Image.fromarray(to_uint8(join_grid(views, layout))).save(temporary)
+
+
+def draw_zero123plus(picture: str | Path, path: str | Path, *, steps: int = 75, seed: int = 0) -> None:
+    """Let Zero123++ 1.2 draw six views of what a picture shows, and write them as one PNG for `from_grid`.
+
+    picture: square; what is transparent becomes white. steps: of the sampler; its authors advise 28 to 100. Needs a CUDA GPU,
+    the packages diffusers and transformers, and in the cache of huggingface_hub the weights (CC BY-NC 4.0) and the pipeline's
+    code, which is run; nothing is downloaded.
+
+    Raises InputError, naming all that is missing, or if the picture is not a square one.
+    """
+    if missing := _missing_for_zero123plus():
+        raise InputError(f"Zero123++ cannot run; missing: {', '.join(missing)}.")
+    try:
+        with Image.open(picture) as opened:
+            source = Image.new("RGBA", opened.size, "white")
+            source.alpha_composite(opened.convert("RGBA"))
+    except OSError as error:
+        raise InputError(f"{picture} is not a readable image ({error}); give a PNG or JPEG.") from error
+    if source.width != source.height:
+        raise InputError(f"{picture} is {source.width}x{source.height} pixels; Zero123++ takes squares, so crop or pad it.")
+    from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler
+
+    pipeline = DiffusionPipeline.from_pretrained(
+        ZERO123PLUS_WEIGHTS, custom_pipeline=ZERO123PLUS_CODE, torch_dtype=torch.float16, local_files_only=True,
+        trust_remote_code=True,
+    )  # fmt: skip
+    pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
+    randomness = torch.Generator("cpu").manual_seed(seed)  # the same numbers on every GPU
+    drawn = pipeline.to("cuda")(source.convert("RGB"), num_inference_steps=steps, generator=randomness).images[0]
+    with atomic_path(path) as temporary:
+        drawn.save(temporary)
+
+
+def _missing_for_zero123plus() -> list[str]:
+    cache = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface", "hub")
+    there = {"a CUDA GPU": torch.cuda.is_available()}
+    there |= {f"the package {name}": importlib.util.find_spec(name) is not None for name in ("diffusers", "transformers")}
+    for name in (ZERO123PLUS_WEIGHTS, ZERO123PLUS_CODE):
+        there[f"huggingface-cli download {name}"] = Path(cache, f"models--{name.replace('/', '--')}").is_dir()
+    return [what for what, is_there in there.items() if not is_there]

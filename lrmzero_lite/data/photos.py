@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from ..cameras import Cameras
 from ..errors import InputError
-from ..views import read_rgba
-from .lens import Lens
+from ..files import atomic_path, write_json
+from ..mesh import TexturedMesh
+from ..views import read_rgba, to_uint8
+from .lens import RADIAL, Bend, Lens
 from .matte import Background, remove_background
+
+if TYPE_CHECKING:
+    from .canonical import Similarity
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 LOST = 0.1  # share of the object's pixels that the lens may fail to explain
 MASK_FOLDERS = ("masks", "mask")
+OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # camera axes with y up and z backwards, from OpenCV's and back
+TRANSFORMS_MODELS: dict[Bend, str] = {
+    "perspective": "OPENCV",
+    "rational": "FULL_OPENCV",
+    "fisheye": "OPENCV_FISHEYE",
+    "fov": "FOV",
+}
+WIDEST_STANDIN = 80.0  # degrees from the axis that a rendered stand-in can show
+TILE = 0.8  # of the floor of stand-ins, scene units
+TILE_COLOR, TILE_CONTRAST = (0.62, 0.58, 0.52), 0.14
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +161,66 @@ class Capture:
         return replace(self, photos=tuple(found))
 
 
+def write_transforms(capture: Capture, path: str | Path) -> None:
+    """Write a transforms.json that names the photographs where they are; `read_transforms` gives the same capture back.
+
+    Paths are relative to the file's folder. A lens that all photographs share stands beside the frames, else in each.
+    """
+    path = Path(path)
+    lenses = [_lens_fields(photo.lens) for photo in capture.photos]
+    shared = lenses[0] if all(fields == lenses[0] for fields in lenses) else {}
+    frames = []
+    for photo, fields in zip(capture.photos, lenses, strict=True):
+        relative = lambda file: Path(os.path.relpath(file, path.parent)).as_posix()  # noqa: E731
+        frame = {"file_path": relative(photo.path), "transform_matrix": (np.linalg.inv(photo.viewmat) @ OPENGL).tolist()}
+        frame |= {"mask_path": relative(photo.mask)} if photo.mask else {}
+        frames.append(frame | ({} if shared else fields))
+    write_json(path, shared | {"frames": frames})
+
+
+def through_lens(image: Tensor, K: np.ndarray, lens: Lens) -> Tensor:
+    """What `lens` shows where a pinhole camera at the same place, turned the same way, took `image`: a stand-in for a photograph.
+
+    image: [H, W, 4] straight colours and alpha, which should cover what the lens sees, about twice as finely. K: [3, 3] its
+    intrinsics in pixels. Returns [lens.height, lens.width, 4] straight, the mean of 4 rays per pixel; transparent where the
+    image ends. `seen_from` goes the other way.
+    """
+    return _sampled(image, _pinhole_pixels(lens, K) / [image.shape[1], image.shape[0]])
+
+
+def photographed(
+    mesh: TexturedMesh, cameras: Cameras, lens: Lens, folder: str | Path, *, world: Similarity | None = None
+) -> Capture:
+    """Photographs of a mesh on a tiled floor, rendered: a capture whose truth is known, to try a chain of tools on.
+
+    cameras: where the camera is and how it is held; `lens` takes the place of their intrinsics and size. world: where the
+    scene is in the world of the photographs, by default in place. Writes opaque pictures into folder/images and their masks
+    into folder/masks. Raises InputError for a lens that sees more than 80 degrees from its axis.
+    """
+    from ..render import render_mesh
+
+    folder = Path(folder)
+    columns, rows = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
+    rays = lens.unproject(np.stack([columns, rows], axis=-1))
+    if rays[..., 2].min() < np.cos(np.radians(WIDEST_STANDIN)):
+        raise InputError(f"The lens sees more than {WIDEST_STANDIN:g} degrees from its axis; take one that sees less.")
+    side = 2 * max(lens.width, lens.height)
+    focal = 0.49 * side / float((np.abs(rays[..., :2]).max(-1) / rays[..., 2]).max())
+    K = np.array([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1.0]])
+    wide = Cameras(cameras.viewmats, torch.from_numpy(K).float().expand(len(cameras), 3, 3).clone(), side, side)
+    places = _pinhole_pixels(lens, K) / side
+    photos = []
+    for index, viewmat in enumerate(cameras.viewmats.double().numpy()):
+        image = _sampled(render_mesh(mesh, wide[index], supersample=1).images[0], places)
+        floor = _floor(rays @ viewmat[:3, :3], -viewmat[:3, :3].T @ viewmat[:3, 3], float(mesh.vertices[:, 2].min()))
+        name = f"{index:02d}.png"
+        _write(folder / "images" / name, image[..., :3] * image[..., 3:] + floor * (1 - image[..., 3:]))
+        _write(folder / MASK_FOLDERS[0] / name, image[..., 3])
+        moved = viewmat if world is None else world.viewmat(viewmat)
+        photos.append(Photo(folder / "images" / name, lens, moved, folder / MASK_FOLDERS[0] / name))
+    return Capture(tuple(photos), mesh.name)
+
+
 def complete(folder: Path, name: str) -> Path:
     """folder / name, with the extension of the image that is there (Blender's scenes leave it out)."""
     if not (folder / name).is_file():
@@ -162,3 +241,43 @@ def _mask_of(path: Path, places: Sequence[Path], roots: Sequence[Path]) -> Path 
                 if (place / name).is_file() and (place / name).resolve() != path.resolve():
                     return place / name
     return None
+
+
+def _pinhole_pixels(lens: Lens, K: np.ndarray) -> np.ndarray:
+    """[2 H, 2 W, 2], where a pinhole camera has what a lens shows at the middles of its pixels' quarters."""
+    finer = lens.resized(2 * lens.width, 2 * lens.height)
+    columns, rows = np.meshgrid(np.arange(finer.width) + 0.5, np.arange(finer.height) + 0.5)
+    rays = finer.unproject(np.stack([columns, rows], axis=-1))
+    ahead = rays[..., 2:] > 1e-3  # a fisheye sees sideways and back, a pinhole camera does not
+    pixels = rays[..., :2] / np.where(ahead, rays[..., 2:], 1.0) * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
+    return np.where(ahead, pixels, -1e6)
+
+
+def _sampled(image: Tensor, places: np.ndarray) -> Tensor:
+    """[H, W, 4] straight: an image [h, w, 4] at places [2 H, 2 W, 2] of [0, 1], each four of them averaged by alpha."""
+    grid = torch.from_numpy(places * 2 - 1).float()[None]
+    premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], -1).permute(2, 0, 1)[None]
+    found = F.avg_pool2d(F.grid_sample(premultiplied, grid, align_corners=False), 2)[0].permute(1, 2, 0)
+    return torch.cat([found[..., :3] / found[..., 3:].clamp_min(1e-6), found[..., 3:]], -1).clamp(0, 1)
+
+
+def _lens_fields(lens: Lens) -> dict[str, float | int | str]:
+    """A lens as the fields of a transforms.json."""
+    fields = {"camera_model": TRANSFORMS_MODELS[lens.bend], "w": lens.width, "h": lens.height}
+    fields |= {"fl_x": lens.fx, "fl_y": lens.fy, "cx": lens.cx, "cy": lens.cy}
+    fields |= dict(zip(RADIAL, lens.radial))
+    return fields | ({"p1": lens.tangential[0], "p2": lens.tangential[1]} if any(lens.tangential) else {})
+
+
+def _floor(rays: np.ndarray, eye: np.ndarray, height: float) -> Tensor:
+    """[H, W, 3], tiles at z = `height` that fade into a wall, as rays [H, W, 3] from `eye` meet them."""
+    down = np.minimum(rays[..., 2:], -1e-6)
+    where = eye[:2] + rays[..., :2] * (height - eye[2]) / down
+    edge = np.sin(np.pi / TILE * where).prod(-1, keepdims=True)
+    sharp = np.clip(edge / 0.1, -1, 1) * np.clip(-4 * rays[..., 2:], 0, 1)
+    return torch.from_numpy(np.array(TILE_COLOR) + TILE_CONTRAST * sharp).float()
+
+
+def _write(path: Path, image: Tensor) -> None:
+    with atomic_path(path) as temporary:
+        Image.fromarray(to_uint8(image)).save(temporary)

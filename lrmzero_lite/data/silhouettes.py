@@ -159,7 +159,7 @@ def _bounds(silhouettes: list[Silhouette], low: np.ndarray, high: np.ndarray, si
         return np.maximum(found.min(0) - step, low), np.minimum(found.max(0) + step, high)
     hull = np.stack([found.min(0) - step / 2, found.max(0) + step / 2])
     least, most = _reached(silhouettes, found, float(step.max()))
-    reached = np.where(most - least > step, [least - step / 2, most + step / 2], hull)
+    reached = np.where(most - least > step, [np.maximum(least - step, hull[0]), np.minimum(most + step, hull[1])], hull)
     return reached[0], reached[1]
 
 
@@ -175,11 +175,16 @@ def _reached(silhouettes: list[Silhouette], points: np.ndarray, step: float) -> 
         if not inside.any():
             continue
         square = max(1.0, step * s.lens.fx / float(np.median(local[:, 2])))
-        cell = (pixels[inside] / square).astype(int)
-        ray = cell[:, 0] * 100_000 + cell[:, 1]
+        column, row = (pixels[inside] / square).astype(int).T
+        rows, columns = int(s.lens.height / square) + 1, int(s.lens.width / square) + 1
+        ray = row * columns + column
         order = ray.argsort()
         first = np.flatnonzero(np.diff(ray[order], prepend=-1))  # of each ray's points
-        together = points[inside][order]
-        nearest, farthest = np.minimum.reduceat(together, first), np.maximum.reduceat(together, first)
-        least, most = np.minimum(least, farthest.min(0)), np.maximum(most, nearest.max(0))
+        rays, together = ray[order][first], points[inside][order]
+        nearest, farthest = (np.full((rows * columns, 3), fill) for fill in (np.inf, -np.inf))
+        nearest[rays], farthest[rays] = np.minimum.reduceat(together, first), np.maximum.reduceat(together, first)
+        # along the outline a square may miss the points that its rays pass; a square beside it does not
+        reaches = ndimage.maximum_filter(farthest.reshape(rows, columns, 3), (3, 3, 1)).reshape(-1, 3)[rays]
+        begins = ndimage.minimum_filter(nearest.reshape(rows, columns, 3), (3, 3, 1)).reshape(-1, 3)[rays]
+        least, most = np.minimum(least, reaches.min(0)), np.maximum(most, begins.max(0))
     return least, most

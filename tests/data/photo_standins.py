@@ -6,30 +6,16 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from torch.nn import functional as F
 
 from lrmzero_lite import Cameras
 from lrmzero_lite.data.lens import Lens
-from lrmzero_lite.data.photos import Capture, Photo
+from lrmzero_lite.data.photos import Capture, Photo, through_lens
 from lrmzero_lite.render import render_mesh
 from lrmzero_lite.views import to_uint8
 
 WORLD = (Rotation.from_rotvec([0.4, -0.9, 1.7]).as_matrix(), 3.7, np.array([11.0, -4.0, 2.5]))  # rotation, scale, translation
 BARREL = Lens(320, 240, 260.0, 265.0, 151.0, 126.0, (-0.18, 0.05), (0.002, -0.003))
 FISHEYE = Lens(256, 288, 170.0, 172.0, 131.0, 140.0, (0.03, -0.01), bend="fisheye")
-
-
-def bent(image: torch.Tensor, K: np.ndarray, lens: Lens) -> torch.Tensor:
-    """What `lens` shows of a pinhole image [H, W, 4] of intrinsics K, straight colours, by 4 rays per pixel."""
-    lens = lens.resized(2 * lens.width, 2 * lens.height)
-    columns, rows = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
-    rays = lens.unproject(np.stack([columns, rows], axis=-1))
-    pixels = rays[..., :2] / np.maximum(rays[..., 2:], 1e-3) * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
-    grid = torch.from_numpy(pixels / [image.shape[1], image.shape[0]] * 2 - 1).float()[None]
-    premultiplied = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:]], -1).permute(2, 0, 1)[None]
-    found = F.grid_sample(premultiplied, grid, align_corners=False, padding_mode="zeros")
-    found = F.avg_pool2d(found, 2)[0].permute(1, 2, 0)
-    return torch.cat([found[..., :3] / found[..., 3:].clamp_min(1e-6), found[..., 3:]], -1)
 
 
 def moved(viewmat: np.ndarray, world) -> np.ndarray:
@@ -54,7 +40,7 @@ def photograph(mesh, cameras: Cameras, lenses: list[Lens], folder, *, world=WORL
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for index, (viewmat, lens) in enumerate(zip(cameras.viewmats.double().numpy(), lenses, strict=True)):
         render = render_mesh(mesh, wide[index], supersample=2).images[0]
-        image = bent(render, wide.Ks[index].numpy(), lens)
+        image = through_lens(render, wide.Ks[index].numpy(), lens)
         path = folder / "images" / f"photo {index:02d}.png"
         if masks == "alpha":
             Image.fromarray(to_uint8(image), "RGBA").save(path)
