@@ -54,7 +54,7 @@ def load_views(
     from ..cameras import STRUCTURED_INPUTS, gso_cameras
     from ..data import load_posed
     from ..data.canonical import is_canonical
-    from ..data.generator_views import from_grid
+    from ..data.generator_views import from_grid, layout_named
     from ..data.posed import load_photos
     from ..render import render_mesh
 
@@ -64,6 +64,9 @@ def load_views(
     if layout is not None:
         if masks or images:
             raise InputError(f"--{given[0]} is for photographs, but --layout {layout} takes one picture; leave out one of them.")
+        if not imitate and layout_named(layout).is_narrow_or_wide:
+            imitate = True
+            print(f"The views of {layout} are said to be taken as the training views, whose field of view differs (chapter 9).")
         return from_grid(path, layout, background=background or "border", imitate=imitate), None
     if has_cameras(Path(path)):
         if align == "never":

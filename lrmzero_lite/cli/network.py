@@ -118,7 +118,8 @@ def reconstruct(
         masks: Folder of masks, not black where the object is; by default masks/ beside the photographs, or their alpha.
         images: Folder of the photographs of a COLMAP model, if it is not near the model.
         background: Remove a background of one colour: that of the border, white or black.
-        imitate: Say that pictures were taken from the distance and with the field of view of the training views.
+        imitate: Say that pictures were taken from the distance and with the field of view of the training views; always done
+            for a --layout with another field of view.
         device: Where to run the network.
     """
     from ..cameras import gso_cameras

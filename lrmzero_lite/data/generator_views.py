@@ -22,6 +22,8 @@ from ..files import atomic_path
 from ..views import PosedViews, to_uint8
 from .matte import Background, remove_background
 
+SAME_FIELD = 2.0  # degrees
+
 
 def _same_footprint(hfov: float) -> float:
     """The distance at which an object appears as large as from 2.7 with 50 degrees."""
@@ -58,6 +60,11 @@ class Layout:
     def cameras(self, size: int) -> Cameras:
         """Cameras of size x size pixels that look at the origin, in the order of the grid."""
         return look_at(spherical(np.array(self.azimuths), np.array(self.elevations), self.radius), size, self.hfov)
+
+    @property
+    def is_narrow_or_wide(self) -> bool:
+        """Whether its field of view is another than the training views'; a small network then does better with `as_trained`."""
+        return abs(self.hfov - HFOV_DEGREES) > SAME_FIELD
 
     def as_trained(self) -> Layout:
         """The layout said to be seen with 50 degrees from 2.7, as the network was trained: the wrong perspective."""

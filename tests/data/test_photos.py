@@ -13,11 +13,11 @@ from lrmzero_lite.cameras import spherical
 from lrmzero_lite.cli import main
 from lrmzero_lite.data.canonical import canonical
 from lrmzero_lite.data.colmap import write_colmap
-from lrmzero_lite.data.generator_views import ZERO123PLUS, save_grid
+from lrmzero_lite.data.generator_views import INSTANT3D, ZERO123PLUS, from_grid, save_grid
 from lrmzero_lite.data.lens import Lens
 from lrmzero_lite.data.photos import Capture, Photo
 from lrmzero_lite.data.posed import load_photos, load_posed
-from lrmzero_lite.model import GSLRM, ModelConfig, save_model
+from lrmzero_lite.model import GSLRM, ModelConfig, load_model, reconstruct, save_model
 from lrmzero_lite.render import render_mesh
 
 LENS = Lens(40, 30, 40.0, 40.0, 20.0, 15.0)
@@ -248,10 +248,15 @@ def test_reconstruct_photographs_and_grids(tmp_path, tiny, cube, capsys):
     main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "a"), *common])
     assert "4 of 4 photographs, scaled by" in capsys.readouterr().out  # 40x30 is not the canonical square
     save_grid(render_mesh(cube, ZERO123PLUS.cameras(32)), ZERO123PLUS, tmp_path / "grid.png")
-    main(
-        ["reconstruct", str(tmp_path / "grid.png"), "--layout", "zero123plus", "--imitate", "--out", str(tmp_path / "b"), *common]
-    )
-    assert "from 6 views of 32x32" in capsys.readouterr().out
+    main(["reconstruct", str(tmp_path / "grid.png"), "--layout", "zero123plus", "--out", str(tmp_path / "b"), *common])
+    said = capsys.readouterr().out
+    assert "from 6 views of 32x32" in said and "said to be taken as the training views" in said
+    expected = reconstruct(load_model(tiny), from_grid(tmp_path / "grid.png", "zero123plus", imitate=True))
+    found = Gaussians.load(tmp_path / "b" / "gaussians.ply")
+    assert torch.allclose(found.means, expected.pruned(min_opacity=1 / 255).means, atol=1e-5)
+    save_grid(render_mesh(cube, INSTANT3D.cameras(32)), INSTANT3D, tmp_path / "four.png")
+    main(["reconstruct", str(tmp_path / "four.png"), "--layout", "instant3d", "--out", str(tmp_path / "d"), *common])
+    assert "said to be taken" not in capsys.readouterr().out  # its field of view is the training views'
     for name in "ab":
         assert len(Gaussians.load(tmp_path / name / "gaussians.ply")) > 0
     for arguments, sentence in (
