@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lrmzero_lite.data import find_objects, read_splits
 from lrmzero_lite.data.samples import SAMPLES, sample_object
+from lrmzero_lite.evaluate import BASELINES
 from lrmzero_lite.evaluate.sweep import standard_settings, sweep
 from lrmzero_lite.model import load_model, read_about
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with gso/ and splits.json")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the evaluation of each setting")
-    parser.add_argument("--weights", default="lite-64", help="a shipped name or a .safetensors file")
+    parser.add_argument("--weights", default="lite-64", help="a shipped name, a .safetensors file, or a baseline (with --size)")
     parser.add_argument("--size", type=int, help="image size; by default that of the weights")
     parser.add_argument("--objects", type=int, default=12, help="how many objects")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
@@ -35,8 +36,9 @@ def main() -> None:
         objects = [sample_object(name) for name in SAMPLES[: given.objects]]
     size = given.size or int(read_about(given.weights)["size"])
     name = Path(given.weights).stem if given.weights.endswith(".safetensors") else given.weights
+    method = BASELINES[given.weights] if given.weights in BASELINES else load_model(given.weights)
     found = sweep(
-        load_model(given.weights), objects, standard_settings(), size=size, out=given.out / name, runs=given.runs, name=name
+        method, objects, standard_settings(), size=size, out=given.out / name, runs=given.runs, name=name
     )
     for point in found["settings"]:
         value = point["methods"][name]["psnr"]["mean"]
