@@ -27,6 +27,7 @@ UNITS = {
     "depth_mae": "in depth error",
     "alpha_iou": "in alpha IoU",
 }
+FEWEST = 6  # objects that establish anything: that fewer all agree happens by chance more often than once in twenty times
 Verdict = Literal["above", "below", "not established"]
 Scores = Mapping[Hashable, float | None]  # one value per object; None where the metric could not be computed
 
@@ -47,8 +48,8 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """ "above" is better, "below" is worse, by the metric's direction, where the interval excludes zero."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+        """ "above" is better, "below" is worse, by the metric's direction, where six objects' interval or more excludes zero."""
+        if self.objects < FEWEST or self.low is None or self.high is None or self.low <= 0 <= self.high:
             return "not established"
         return "above" if (self.mean > 0) != (self.metric in BETTER_LOW) else "below"
 
@@ -115,7 +116,7 @@ def sentence(difference: Difference, *, bound: bool = False) -> str:
     else:
         said = f"is {verdict} {other} by {amount}{interval}"
     objects = f"{d.objects} object{'s' * (d.objects != 1)}"
-    rest = f"; {d.left_out} more without a value" if d.left_out else ""
+    rest = "; too few to tell" * (d.objects < FEWEST) + (f"; {d.left_out} more without a value" if d.left_out else "")
     return f"{d.method} {said} on {objects} (better on {d.wins}{rest})"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..files import write_text
 from ..provenance import Provenance
 from .gallery import GALLERY_FOLDER, KINDS
-from .paired import COMPARED, against
+from .paired import COMPARED, FEWEST, against
 from .results import Results, Row
 from .tables import HEADERS, results_table
 from .view_angle import by_angle
@@ -37,7 +37,7 @@ def write_report(out: str | Path) -> Path:
         parts.append("## Against each competitor")
         parts.append(
             "Differences are paired: on each object the mean over its test views, then over objects, with a 95 % bootstrap "
-            "interval over objects. Above and below are said where the interval excludes zero."
+            f"interval over objects. Above and below are said where the interval of {FEWEST} objects or more excludes zero."
         )
         parts.append(_compared(results.rows, method, baselines, oracles))
         if len(sets) > 1:

@@ -13,7 +13,7 @@ from lrmzero_lite.evaluate.results import Results, Row, summarize
 from lrmzero_lite.provenance import Provenance
 
 GAINS = {"ours": 0.0, "hull": -1.5, "3dgs_10x": 2.0, "nearest": -0.02, "mesh_splats": 6.0}  # dB, and FLIP the other way
-SETS = {"gso": 6, "abo_like": 4}
+SETS = {"gso": 8, "abo_like": 6}
 
 
 def make_rows():
@@ -57,9 +57,9 @@ def run(tmp_path):
             "trained_on": "Zeroverse",
             "protocol": {"name": "gso4", "inputs": 4, "targets": 3, "seed": 7},
             "size": 64,
-            "source": "10 objects (6 of gso, 4 of abo_like)",
-            "objects": 10,
-            "views": 30,
+            "source": "14 objects (8 of gso, 6 of abo_like)",
+            "objects": 14,
+            "views": 42,
             "interval": "95% percentile bootstrap",
             "lpips": "left out",
             "methods": summarize(rows, methods),
@@ -79,10 +79,10 @@ def run(tmp_path):
 
 def test_lines_are_one_per_competitor_with_the_bound_last(run):
     said = lines(Results.load(run()).summary)
-    assert said[0] == "ours is above hull by 1.50 dB [1.50, 1.50] on 10 objects (better on 10)"
+    assert said[0] == "ours is above hull by 1.50 dB [1.50, 1.50] on 14 objects (better on 14)"
     assert said[1].startswith("ours is not told apart from nearest: +0.01 dB [")
-    assert said[2] == "ours is below 3dgs_10x by 2.00 dB [2.00, 2.00] on 10 objects (better on 0)"
-    assert said[3] == "ours stays 6.00 dB [6.00, 6.00] below the bound mesh_splats on 10 objects (better on 0)"
+    assert said[2] == "ours is below 3dgs_10x by 2.00 dB [2.00, 2.00] on 14 objects (better on 0)"
+    assert said[3] == "ours stays 6.00 dB [6.00, 6.00] below the bound mesh_splats on 14 objects (better on 0)"
     assert len(said) == 4 and lines({"method": "ours"}) == []
 
 
@@ -90,15 +90,15 @@ def test_the_report_says_what_was_run_all_objects_first_then_each_set(run):
     folder = run()
     path = write_report(folder)
     text = path.read_text()
-    assert path == folder / "report.md" and text.startswith("# ours on 10 objects (6 of gso, 4 of abo_like)")
+    assert path == folder / "report.md" and text.startswith("# ours on 14 objects (8 of gso, 6 of abo_like)")
     assert "ours (weights abcdef0123), trained on Zeroverse, saw 4 input views of 64 px by protocol gso4" in text
     assert "Not loaded, and so not judged: Broken of gso: it has no faces." in text
     parts = re.split(r"^###? ", text, flags=re.MULTILINE)
     everything, gso, abo = (next(p for p in parts if p.startswith(h)) for h in ("Against each", "On gso", "On abo_like"))
     for line in lines(Results.load(folder).summary):
         assert f"- {line}\n" in everything
-    assert "ours is above nearest by 0.02 dB [0.02, 0.02] on 6 objects (better on 6)" in gso
-    assert "ours is not told apart from nearest" in abo and "on 4 objects" in abo
+    assert "ours is above nearest by 0.02 dB [0.02, 0.02] on 8 objects (better on 8)" in gso
+    assert "ours is not told apart from nearest" in abo and "on 6 objects" in abo
     assert Provenance(**Results.load(folder).summary["provenance"]).line() in text
 
 
@@ -111,7 +111,7 @@ def test_a_metric_whose_verdict_differs_is_reported(run):
 def test_angles_and_pictures(run):
     text = write_report(run()).read_text()
     table = [[c.strip() for c in line.strip("|").split("|")] for line in text.split("nearest input\n\n")[1].splitlines()[2:5]]
-    assert [row[:3] for row in table] == [["15 to 25", "10", "10"], ["25 to 35", "10", "10"], ["35 to 45", "10", "10"]]
+    assert [row[:3] for row in table] == [["15 to 25", "14", "14"], ["25 to 35", "14", "14"], ["35 to 45", "14", "14"]]
     mean = np.mean([20.0 + 2 * n for count in SETS.values() for n in range(count)])
     assert [row[3].split()[0] for row in table] == [f"{mean - 0.6 * view:.2f}" for view in range(3)]
     assert re.findall(r"\((gallery/\w+\.webp)\)", text) == ["gallery/best.webp", "gallery/worst.webp"]
