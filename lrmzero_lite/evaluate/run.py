@@ -34,7 +34,14 @@ from .view_cache import cached_views, object_key, sources_digest
 
 CONFIG_FILE = "config.json"
 EARLIER_FOLDER = "earlier"  # results of other configurations, moved aside
-CODE = ("evaluate", "fit", "surface", "model", "gaussians.py")  # what decides the rows, beside the objects' looks
+JUDGES = ("baselines", "fitted", "flip", "hull", "judge", "masked", "mesh_rays", "methods", "metrics", "oracles", "perceptual")
+CODE = (  # what decides the rows, beside the objects' looks
+    *(f"evaluate/{name}.py" for name in JUDGES),
+    "fit",
+    "surface/from_mesh.py",
+    "model",
+    "gaussians.py",
+)
 TIMED_OBJECTS = 3  # on which the time of a method is measured
 ZEROVERSE_SET = "zeroverse-test"
 ZEROVERSE_SEEDS = tuple(range(10_000_000, 10_000_024))  # reserved: training seeds count up from 0, the paper's full set to 8 M
