@@ -71,7 +71,8 @@ def test_files_and_order(objects, tmp_path):
         with Image.open(tmp_path / "gallery" / f"{name}.webp") as image:
             assert image.width > 6 * 128 and image.height > 128  # inputs, truth, two methods with their maps
     hull = summary["against"]["psnr"]["visual_hull"]
-    assert hull["kind"] == "baseline" and hull["verdict"] == "below" and hull["objects"] == 3
+    assert hull["kind"] == "baseline" and hull["mean"] < 0 and hull["objects"] == 3
+    assert hull["verdict"] == "not established"  # three objects are too few
     assert hull["sentence"] in (tmp_path / "report.md").read_text()
     again = Results.load(tmp_path)
     assert again.rows == results.rows and again.summary == summary
