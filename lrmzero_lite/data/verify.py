@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import read_json
+from .collection import MANIFEST as COLLECTION
 from .progress import Progress
 from .records import content, map_shard, walk, whole_records
 from .shard_file import Shard
@@ -38,7 +39,10 @@ def verify_shards(folder: str | Path, resynthesize: int = 0, *, draw: int = 0, p
     """
     folder = Path(folder)
     if not (folder / CONFIG).exists():
-        raise InputError(f"{folder} holds no shards (no {CONFIG}); give the folder that `lrmzero synthesize` wrote.")
+        raise InputError(
+            f"{folder} holds neither shards (no {CONFIG}) nor a downloaded set (no {COLLECTION}); give a folder that "
+            "`lrmzero synthesize` or `lrmzero data` wrote."
+        )
     plan = ShardPlan.read(folder)
     listed, problems = _manifest(folder, plan)
     problems += _strangers(folder, plan)
