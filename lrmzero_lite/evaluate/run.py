@@ -18,10 +18,10 @@ from ..cameras import Cameras
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..mesh import TexturedMesh
-from ..provenance import Provenance, config_hash
+from ..provenance import Provenance, config_hash, plain_config
 from ..views import PosedViews
 from .baselines import BASELINES
-from .fitted import Budgets, fitted_baselines, time_budgets
+from .fitted import FACTORS, Budgets, fitted_baselines, time_budgets
 from .gallery import GALLERY_FOLDER, save_galleries
 from .judge import Truth, judge
 from .methods import Method, Oracle, resolve
@@ -120,26 +120,28 @@ def evaluate(
     say = (lambda line: print(line, flush=True)) if progress else (lambda line: None)
     say(f"Judging {title} on {source}: protocol {protocol.name}, {size} px, {protocol.targets} test views per object.")
     views = lambda item: item.views(protocol, size, supersample, views_cache)
-    budgets = (_recorded_budgets(out) or _measured_budgets(method, items, views, device)) if fits else None
     methods: dict[str, Method] = {title: method, **(BASELINES if baselines else {})}
-    methods |= fitted_baselines(budgets) if budgets else {}
-    if taken := sorted(set(methods) & set(oracles)):
+    names = [*methods, *(FACTORS if fits else ())]
+    everybody = [*names, *oracles]
+    if taken := sorted(set(names) & set(oracles)):
         raise InputError(f"{taken[0]!r} names a method and an oracle; give one of them another name.")
-    everybody = [*methods, *oracles]
     config = {
         "method": title,
         "weights": weights,
         "protocol": dataclasses.asdict(protocol),
         "size": size,
         "supersample": supersample,
-        "methods": list(methods),
+        "methods": names,
         "oracles": list(oracles),
-        "budgets": budgets and budgets.as_dict(),
+        "budgets": None,
         "metrics": list(METRICS),
         "sources": sources_digest(),
         "code": sources_digest(CODE),
         "lpips": shared_lpips() is not None,
     }
+    if fits and (budgets := _recorded_budgets(out, config) or _measured_budgets(method, items, views, device)):
+        config["budgets"] = budgets.as_dict()
+        methods |= fitted_baselines(budgets)
     done = _resume(out, config, say)
     write_json(out / CONFIG_FILE, {"config_hash": config_hash(config), **config})
 
@@ -228,10 +230,16 @@ def _set_name(ref: Any) -> str:
     return path.parent.name
 
 
-def _recorded_budgets(out: Path) -> Budgets | None:
-    """What an earlier run into `out` measured: with other times its rows would be of another configuration."""
-    recorded = read_json(out / CONFIG_FILE).get("budgets") if (out / CONFIG_FILE).exists() else None
-    return Budgets.from_dict(recorded) if recorded else None
+def _recorded_budgets(out: Path, config: dict) -> Budgets | None:
+    """What an earlier run of the same configuration into `out` measured; with other times its rows would have to be made again.
+
+    The times of another method say nothing about this one.
+    """
+    recorded = read_json(out / CONFIG_FILE) if (out / CONFIG_FILE).exists() else {}
+    budgets = recorded.get("budgets")
+    if not budgets or recorded != {"config_hash": recorded.get("config_hash"), **plain_config(config), "budgets": budgets}:
+        return None
+    return Budgets.from_dict(budgets)
 
 
 def _measured_budgets(method: Method, items: list[_Item], views: Callable, device: str) -> Budgets | None:

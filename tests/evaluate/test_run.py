@@ -231,6 +231,15 @@ def test_fits_are_judged_in_steps_that_a_second_run_repeats(objects, tmp_path, m
     assert without_seconds(tmp_path / "whole" / "per_view.csv") == without_seconds(tmp_path / "parts" / "per_view.csv")
 
 
+def test_another_method_in_the_same_folder_is_timed_itself(objects, tmp_path, monkeypatch):
+    """The steps that are worth one method's time must not be given to the rivals of the next."""
+    for seconds, steps in ((0.1, 2), (0.4, 8)):
+        monkeypatch.setattr(run, "time_budgets", lambda method, samples, device, s=seconds: Budgets(s, 1.0, 0.05))
+        results = evaluate(grey, objects[:1], "gso4", size=SIZE, out=tmp_path, supersample=2, progress=False, baselines=False,
+                           fits=True, name=f"takes {seconds}")  # fmt: skip
+        assert results.summary["budgets"]["rows"]["3dgs_1x"]["steps"] == steps
+
+
 def test_time_is_measured_on_objects_that_load(objects, tmp_path):
     broken = tmp_path / "gso" / "broken.obj"
     broken.parent.mkdir()
