@@ -40,7 +40,7 @@ def verify_shards(folder: str | Path, resynthesize: int = 0, *, draw: int = 0, p
     folder = Path(folder)
     if not (folder / CONFIG).exists():
         raise InputError(
-            f"{folder} holds neither shards (no {CONFIG}) nor a downloaded set (no {COLLECTION}); give a folder that "
+            f"{folder} holds no shards (there is no {CONFIG}) and no downloaded set (no {COLLECTION}); give a folder that "
             "`lrmzero synthesize` or `lrmzero data` wrote."
         )
     plan = ShardPlan.read(folder)

@@ -397,7 +397,7 @@ def test_verify_notices_other_code(copy, monkeypatch):
 
 
 def test_verify_wants_a_folder_of_shards(tmp_path):
-    with pytest.raises(InputError, match="neither shards"):
+    with pytest.raises(InputError, match="no shards"):
         verify_shards(tmp_path)
 
 
