@@ -120,13 +120,10 @@ def _signs(log: Mapping[str, np.ndarray]) -> dict[Symptom, np.ndarray]:
 
 
 def _course(loss: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The running median of the loss, and its lowest value so far at this image size."""
-    course = _running_median(loss)
-    lowest = course.copy()
-    for i in range(1, len(lowest)):
-        if sizes[i] == sizes[i - 1]:  # larger images have another loss
-            lowest[i] = min(course[i], lowest[i - 1])
-    return course, lowest
+    """The running median of the loss, and its lowest value so far. Both begin anew with larger images, whose loss is another."""
+    changes = np.flatnonzero((np.diff(sizes) != 0) & np.isfinite(np.diff(sizes))) + 1
+    courses = [_running_median(part) for part in np.split(loss, changes)]
+    return np.concatenate(courses), np.concatenate([np.minimum.accumulate(course) for course in courses])
 
 
 def _running_median(values: np.ndarray) -> np.ndarray:

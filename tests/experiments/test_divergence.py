@@ -114,7 +114,7 @@ def test_a_guard_that_takes_no_step_any_more_is_named():
 
 
 def test_larger_images_begin_a_course_of_their_own():
-    loss = np.where(AT < 75, FALLING, 4 * FALLING[74] - 1e-3 * (AT - 75))
+    loss = np.where(AT < 75, FALLING, 4 * FALLING[74] - 2e-4 * (AT - 75))
     assert outcome(loss, size=np.where(AT < 75, 32, 64)).outcome == "trained"
     assert outcome(loss).outcome == "failed"
 
