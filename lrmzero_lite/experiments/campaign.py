@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from .backends import Backend, carry_out
 from .cost import estimate
 from .data_mix import make_pool
 from .gather import gather
@@ -29,7 +29,7 @@ def run_grid(
     real: str | Path | None = None,
     arms: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    backend: Backend | None = None,
+    backend: Any = None,
     device: str = "cpu",
     say=print,
 ) -> Path:
@@ -40,6 +40,8 @@ def run_grid(
     Returns the folder of the results; of a back end that only submits (Slurm) the results come later.
     Raises InputError for what does not fit, and if runs failed: the others are finished and kept.
     """
+    from .backends import Backend, carry_out
+
     grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
     laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, device)
     out = Path(out) if out else RESULTS / grid.name
