@@ -22,7 +22,7 @@ FEWEST = 3  # different x: through two points every law fits
 FEWEST_WITH_FLOOR = 4  # different x: a floor is a third parameter
 SIGNIFICANT = 0.05  # of the F test that lets a floor in
 DECIBEL = 10 / np.log(10)  # PSNR = -DECIBEL * log(mean squared error)
-STARTS = [(share, exponent) for share in (0.2, 0.6, 0.95) for exponent in (0.1, 0.4, 1.0, 3.0)]  # floor / least error, exponent
+STARTS = [(share, exponent) for share in (0.3, 0.9) for exponent in (0.2, 1.0, 3.0)]  # floor / least error, exponent
 BOUNDS = (-20.0, 10.0)  # of log(floor) below the least error, and of the exponent
 
 
@@ -51,7 +51,7 @@ class ScalingFit:
     x: np.ndarray  # [R], of the runs
     values: np.ndarray  # [R], mean over objects
     objects: int
-    seeds: int  # fewest runs at one x
+    seeds: int  # most runs at one x
     floor_p: float | None  # chance of so clear a floor where there is none; None: too few x to ask
     misfit_p: float | None  # chance of so large a distance between the law and the mean at every x; None: it cannot be asked
 
@@ -88,7 +88,7 @@ class ScalingFit:
         if self.misfit_p is not None and self.misfit_p < SIGNIFICANT:
             said.append(f"seeds alone do not explain how far the points lie from the law (p = {self.misfit_p:.2g})")
         if self.seeds < 2:
-            said.append("some x has one run only, so the interval leaves out how seeds differ there")
+            said.append("with one run at every x the interval leaves out how seeds differ")
         if self.objects < 2:
             said.append("with one test object the interval leaves out how objects differ")
         return tuple(said)
@@ -178,11 +178,12 @@ def fit_scaling(
     """Fit a power law to runs. x: [R], one per run, repeated for several seeds. values: [R, O], `metric` of each test object.
 
     A floor is fitted only where four or more different x speak for it (F test at 5 % against the law without one).
-    Intervals: objects are drawn with replacement for all runs together, runs among those of the same x. With few runs a
-    resample varies too little; deviations from the mean at an x with n runs are therefore stretched by sqrt(n / (n - 1)), and
-    the quantiles are those of Student's t with the runs' degrees of freedom (the expanded percentile interval of Hesterberg,
-    arXiv 1411.5279). Runs of the same seed but another x count as independent. over_objects: False takes the test objects as
-    given, so that the interval holds seeds alone: for a figure, where the objects would move all points together.
+    Intervals: objects are drawn with replacement for all runs together. Seeds are taken to spread alike at every x (in log
+    error): deviations of runs from the mean at their x are drawn from those of all x. Few runs vary too little around their
+    own mean; deviations among n runs are therefore stretched by sqrt(n / (n - 1)), and the quantiles are those of Student's t
+    with the degrees of freedom that the runs leave (the expanded percentile interval of Hesterberg, arXiv 1411.5279). Runs of
+    the same seed but another x count as independent. over_objects: False takes the test objects as given, so that the interval
+    holds seeds alone: for a figure, where the objects would move all points together.
     Raises InputError if fewer than three x are different, shapes disagree, or nothing can be resampled.
     """
     x, values = np.asarray(x, np.float64), np.atleast_2d(np.asarray(values, np.float64))
@@ -206,7 +207,7 @@ def fit_scaling(
         x=x,
         values=means,
         objects=objects,
-        seeds=min(map(len, cells)),
+        seeds=max(map(len, cells)),
         floor_p=floor_p,
         misfit_p=_misfit(logs, law.log_error(x), cells, 3 if floor else 2),
     )
@@ -251,11 +252,9 @@ def _resample(
     objects = values.shape[1]
     shares = rng.multinomial(objects, np.full(objects, 1 / objects), size=count) / objects
     logs = to_log_error(shares @ values.T, metric)  # [B, R]
-    means = np.stack([_stretched_means(logs[:, cell], rng) for cell in cells], axis=1)  # [B, cells]
-    u, weights = (
-        np.log(np.array([x[cell[0]] for cell in cells]) / law.centre),
-        np.array([len(cell) for cell in cells], np.float64),
-    )
+    means = np.stack([logs[:, cell].mean(axis=1) for cell in cells], axis=1) + _chance(logs, cells, rng)  # [B, cells]
+    weights = np.array([len(cell) for cell in cells], np.float64)
+    u = np.log(np.array([x[cell[0]] for cell in cells]) / law.centre)
     if law.floor == 0:  # the closed form of `fit_power_law`
         levels, exponents = means @ weights / weights.sum(), -(means * weights * u).sum(axis=1) / (weights * u**2).sum()
         return np.stack([np.exp(levels), exponents, np.zeros(count)], axis=1)
@@ -268,11 +267,12 @@ def _resample(
     return draws
 
 
-def _stretched_means(runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mean [B] of a resample of the runs [B, n] at one x, its deviation stretched to the variance that a mean of n runs has."""
-    draws, count = runs.shape
-    if count == 1:
-        return runs[:, 0]
-    drawn = np.take_along_axis(runs, rng.integers(count, size=(draws, count)), axis=1)
-    mean = runs.mean(axis=1)
-    return mean + np.sqrt(count / (count - 1)) * (drawn.mean(axis=1) - mean)
+def _chance(logs: np.ndarray, cells: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """What other seeds would add to the mean at each x, [B, cells]: means of deviations drawn from those of all x together."""
+    several = [cell for cell in cells if len(cell) > 1]
+    if not several:
+        return np.zeros((len(logs), len(cells)))
+    stretched = [np.sqrt(len(c) / (len(c) - 1)) * (logs[:, c] - logs[:, c].mean(axis=1, keepdims=True)) for c in several]
+    pool = np.concatenate(stretched, axis=1)
+    draw = lambda count: np.take_along_axis(pool, rng.integers(pool.shape[1], size=(len(pool), count)), axis=1)
+    return np.stack([draw(len(cell)).mean(axis=1) for cell in cells], axis=1)

@@ -41,16 +41,19 @@ def scaling_figure(fits: Mapping[tuple[str, str], tuple[AxisRuns, ScalingFit]], 
     """A panel per axis, a colour per test set: a dot per run, the mean of the seeds a ring, the law a line with its band.
 
     fits: of `scaling_fits`. The band is the 95 % interval over seeds on these test objects, for which every run is judged
-    alike; the numbers at the end of a line, what doubling gives, hold their interval over seeds and objects. Returns the Figure.
+    alike; the interval of the number below, what doubling gives by the law, is over seeds and objects. Returns the Figure.
     """
     import matplotlib.pyplot as plt
 
     axes_of, sets = (list(dict.fromkeys(key[place] for key in fits)) for place in (0, 1))
     figure, panels = plt.subplots(1, len(axes_of), figsize=(9.4, 4.0), sharey=True, squeeze=False)
     for panel, axis in zip(panels[0], axes_of):
-        for color, name in zip(PALETTE, sets):
+        for place, (color, name) in enumerate(zip(PALETTE, sets)):
             runs, fit = fits[axis, name]
             _draw_law(panel, runs, fit, color)
+            gain, low, high = fit.doubling
+            said = f"×2: {gain:+z.2f} dB [{low:+z.2f}, {high:+z.2f}]"
+            panel.text(0.98, 0.03 + 0.065 * place, said, ha="right", fontsize=8, color=color, transform=panel.transAxes)
         panel.set_xscale("log", base=2)
         ticks = np.unique(runs.x)
         panel.set_xticks(ticks, [_short(x) for x in ticks])
@@ -60,7 +63,8 @@ def scaling_figure(fits: Mapping[tuple[str, str], tuple[AxisRuns, ScalingFit]], 
         )
         panel.set_xlabel(f"{SCALING_AXES[axis]}\n({held})")
         panel.margins(x=0.12)
-    panels[0, 0].set_ylabel("PSNR (dB)")
+    low, high = panels[0, 0].get_ylim()
+    panels[0, 0].set(ylabel="PSNR (dB)", ylim=(low - 0.09 * len(sets) * (high - low), high))  # room for the numbers
     handles = [plt.Line2D([], [], marker="o", color=color) for color, _ in zip(PALETTE, sets)]
     figure.legend(handles, [(labels or {}).get(name, name) for name in sets], loc="outside upper left", ncols=len(sets))
     return figure
@@ -74,18 +78,6 @@ def _draw_law(panel, runs: AxisRuns, fit: ScalingFit, color: str) -> None:
     panel.plot(runs.x, fit.values, "o", ms=3.5, color=color, alpha=0.85, mew=0, zorder=4)
     places = np.unique(runs.x)
     panel.plot(places, [fit.values[runs.x == at].mean() for at in places], "o", ms=8, color="white", mec=color, mew=1.5, zorder=3)
-    gain, low, high = fit.doubling
-    said = f"×2: {gain:+z.2f} [{low:+z.2f}, {high:+z.2f}]"
-    panel.annotate(
-        said,
-        (x[0], fit.value(x[0])),
-        (0, -16),
-        textcoords="offset points",
-        fontsize=8,
-        color=color,
-        va="top",
-        annotation_clip=False,
-    )
 
 
 def compute_figure(grid: GridResults, paper: Mapping[str, Any], hardware: Hardware, *, set: str = "gso"):
@@ -98,25 +90,20 @@ def compute_figure(grid: GridResults, paper: Mapping[str, Any], hardware: Hardwa
     import matplotlib.pyplot as plt
 
     figure, (panel, strip) = plt.subplots(2, 1, figsize=(9.4, 6.4), sharex=True, height_ratios=(2.2, 1))
-    judged = dict.fromkeys(row["arm"] for row in grid.rows)
-    ours = [(arm_flops(grid, arm), grid.mean(arm, set)) for arm in grid.arms if arm in judged]
-    panel.plot(
-        [x for x, _ in ours],
-        [e.mean for _, e in ours],
-        "o",
-        ms=7,
-        color=PALETTE[0],
-        label=f"ours, {set}, {grid.about['size']} px",
-    )
-    for x, estimate in ours:
-        panel.plot([x] * len(estimate.seeds), estimate.seeds, "_", ms=9, color=PALETTE[0])
-    for table, (marker, color, label) in PAPER_TABLES.items():
-        rows = [r for r in paper["tables"][table]["rows"] if table != "12" or " + " in r["trained_on"]]
-        x, y = [paper_flops(row) for row in rows], [row["cells"]["GSO"]["psnr"] for row in rows]
-        edge = PALETTE[2] if color == "white" else "white"
-        panel.plot(x, y, marker, ms=8, color=color, mec=edge, mew=1.2 if color == "white" else 0.6, label=f"paper: {label}")
+    judged = dict.fromkeys((row["arm"], row["seed"]) for row in grid.rows)
+    ours = [(arm_flops(grid, arm), np.mean(list(grid.scores(arm, set, seeds=(seed,)).values()))) for arm, seed in judged]
+    label = f"ours: a dot per run, {set}, {grid.about['size']} px"
+    panel.plot(*zip(*ours), "o", ms=5, color=PALETTE[0], alpha=0.7, mew=0, label=label)
+    _draw_paper(panel, paper)
     panel.set(xscale="log", ylabel="PSNR (dB)")
     panel.legend(loc="upper left")
+    closer = panel.inset_axes((0.45, 0.09, 0.38, 0.62))
+    _draw_paper(closer, paper, numbered="8")
+    closer.set(xscale="log")
+    closer.set_xticks([3e20, 6e20, 1e21, 2e21], [r"$3\cdot 10^{20}$", r"$6\cdot 10^{20}$", "$10^{21}$", r"$2\cdot 10^{21}$"])
+    closer.xaxis.set_minor_locator(plt.NullLocator())
+    closer.tick_params(labelsize=8)
+    closer.set_title("the paper's, closer; numbers: rows of Tab. 8", fontsize=8, weight="normal")
     rates = [("one CPU core, as measured here", flops_per_cpu_second(grid))]
     rates += [(device.name, device.peak * hardware.utilisation) for device in hardware.devices]
     for row, (_, rate) in enumerate(rates):
@@ -127,6 +114,19 @@ def compute_figure(grid: GridResults, paper: Mapping[str, Any], hardware: Hardwa
     strip.set(ylim=(len(rates) - 0.4, -0.6), xlabel="operations: 6 × parameters × tokens × objects seen")
     strip.set_title("from one hour to one day", fontsize=9)
     return figure
+
+
+def _draw_paper(panel, paper: Mapping[str, Any], numbered: str = "") -> None:
+    """The paper's rows on GSO over their compute; those of one table with their numbers."""
+    for table, (marker, color, label) in PAPER_TABLES.items():
+        rows = [row for row in paper["tables"][table]["rows"] if table != "12" or " + " in row["trained_on"]]
+        points = [(paper_flops(row), row["cells"]["GSO"]["psnr"]) for row in rows]
+        hollow = color == "white"
+        edge = {"mec": PALETTE[2] if hollow else "white", "mew": 1.2 if hollow else 0.6}
+        panel.plot(*zip(*points), marker, ms=8, color=color, label=f"paper: {label}", ls="", **edge)
+        for row, point in zip(rows, points) if table == numbered else ():
+            crowded = any(point[0] == x and 0 < y - point[1] < 0.2 for x, y in points)
+            panel.annotate(str(row["id"]), point, (-16 if crowded else 5, -3), textcoords="offset points", fontsize=8, color=INK)
 
 
 def cross_test_figure(grid: GridResults, paper: Mapping[str, Any], *, labels: Mapping[str, str] | None = None):
