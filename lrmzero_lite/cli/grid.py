@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from ..errors import InputError
 from ..experiments.backends import Backend
-from .arguments import Device, Rung, pick_device
+from .arguments import Device, Rung, is_first_process, pick_device
 
 
 def grid(
@@ -51,7 +51,9 @@ def grid(
     if real is not None and not (real / "splits.json").exists():
         raise InputError(f"--real {real} has no splits.json; name a folder with gso/, abo_like/, ycb/ and splits.json.")
     if only is not None:
-        print(one(laboratory, *only))
+        record = one(laboratory, *only)
+        if is_first_process():
+            print(record)
     elif do == "prepare":
         prepare(laboratory)
     elif do == "gather":
