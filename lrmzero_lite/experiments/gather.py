@@ -42,7 +42,7 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     grid, out = laboratory.grid, Path(out)
     done = [key for key in sorted(grid.keys, key=_order(grid)) if laboratory.is_done(key)]
     if not done:
-        raise InputError(f"No run of the grid {grid.name} is done in {laboratory.runs}; start it without --gather.")
+        raise InputError(f"No run of the grid {grid.name} is done in {laboratory.runs}; start it without --do gather.")
     folders = {key: (laboratory.folder(grid.arm(key[0]), key[1]), laboratory.judged(grid.arm(key[0]), key[1])) for key in done}
     records = {key: read_json(judged / RECORD) for key, (_, judged) in folders.items()}
     rows = [row for key, (_, judged) in folders.items() for row in _object_rows(judged, *key)]

@@ -50,6 +50,11 @@ class Laboratory:
         return TestObjects(self.real, self.grid.rung.sets, self.grid.rung.judged)
 
     @property
+    def lacks_real_objects(self) -> bool:
+        """Whether an arm trains on real objects and there are none."""
+        return self.real is None and any(arm.data.real for arm in self.grid.arms)
+
+    @property
     def pools(self) -> Path:
         return self.runs / "pools"
 
