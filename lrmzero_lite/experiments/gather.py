@@ -54,13 +54,13 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     _save_samples(out / SAMPLES, {key: folder / SAMPLE for key, (folder, _) in folders.items()})
     made = {f"{arm}, seed {seed}": records[arm, seed]["made"] for arm, seed in done}
     seconds = sum(entry["cpu_seconds"] for entry in made.values())
-    settings = _settings(laboratory)
+    settings, unit = _settings(laboratory), "CPU" if laboratory.device == "cpu" else "GPU"
     command = f"lrmzero grid {grid.name} --rung {grid.rung_name}"
     provenance = Provenance.collect(settings, seed=None, seconds=seconds, device=laboratory.device, command=command).as_dict()
     del provenance["config"]  # it is the file itself
     missing = [f"{arm}, seed {seed}" for arm, seed in grid.keys if (arm, seed) not in records]
     counts = {name: len({row["object"] for row in rows if row["set"] == name}) for name in dict.fromkeys(r["set"] for r in rows)}
-    found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1)}
+    found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1), "unit": unit}
     write_json(out / GRID_FILE, {**found, "provenance": provenance})
     return out
 

@@ -110,7 +110,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     folder, judged = laboratory.folder(arm, seed), laboratory.judged(arm, seed)
     if (judged / RECORD).exists():
         return judged / RECORD
-    run, started = laboratory.run_of(arm, seed), time.process_time()
+    run, started = laboratory.run_of(arm, seed), seconds_of_work(laboratory.device)
     try:
         lost = (folder / LOST).exists()
         if not lost:
@@ -128,12 +128,17 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     finally:
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
-            write_json(folder / COST, {"cpu_seconds": round(spent + time.process_time() - started, 2)})
+            write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
     record["made"] = _made(folder, run, laboratory.device)
     write_json(judged / RECORD, record)
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def seconds_of_work(device: str) -> float:
+    """CPU seconds of this process, which other work on the machine does not change; on a GPU the time that passes."""
+    return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 def _judge(laboratory: Laboratory, arm: Arm, weights: Path, out: Path, run: RunConfig) -> None:
