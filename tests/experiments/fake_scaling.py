@@ -20,6 +20,7 @@ SCALING = {
 }  # fmt: skip
 SETS = {"gso": 24, "abo_like": 16, "zeroverse-test": 12, "ycb": 8}
 GAINS = {"real": {"gso": 1.0, "abo_like": 0.8, "zeroverse-test": -1.5, "ycb": 0.1}, "joint": dict.fromkeys(SETS, 0.4)}  # dB
+DECIBELS = 10 * np.log10(2)  # of a doubling, for an exponent of 1
 EXPONENTS = {"steps": 0.3, "parameters": 0.1, "objects": 0.0}
 RUN_COLUMNS = ("outcome", "steps", "objects", "val_psnr", "val_point", "clipped", "skipped", "bad", "weights_sha256")
 
