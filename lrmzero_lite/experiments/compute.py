@@ -63,11 +63,17 @@ def arm_flops(grid: GridResults, arm: str) -> float:
     return training_flops(about["parameters"], sum(s * t for s, t in zip(seen, tokens)) / sum(seen), about["samples"])
 
 
-def flops_per_cpu_second(grid: GridResults) -> float:
-    """Of all runs together: the operations that this module counts, over the CPU seconds of training and judging."""
-    spent = [(arm_flops(grid, run["arm"]), run["cpu_seconds"]) for run in grid.runs if run["outcome"] == "trained"]
+def flops_per_cpu_second(grid: GridResults) -> float | None:
+    """Of all runs together: the operations that this module counts, over the CPU seconds of training and judging.
+
+    None if a GPU did the work. Raises InputError if no run came to its end.
+    """
+    done = [run for run in grid.runs if run["outcome"] == "trained"]
+    spent = [(arm_flops(grid, run["arm"]), run["cpu_seconds"]) for run in done]
     if not spent:
         raise InputError("No run of the grid came to its end, so nothing says how fast this machine is; run the grid.")
+    if not all(run["device"].endswith(" cores") for run in done):  # as `provenance.device_name` names a CPU
+        return None
     return sum(flops for flops, _ in spent) / sum(seconds for _, seconds in spent)
 
 
@@ -112,4 +118,5 @@ class Hardware:
             seconds = theirs["days"] * 24 * HOUR * theirs["devices"]
             return cls(devices, paper_flops(row) / (peak * seconds), theirs["source"])
         except (KeyError, StopIteration) as error:
-            raise InputError(f"{path} lacks {error or 'the device of the paper'}; restore it from the repository.") from error
+            lacking = repr(error.args[0]) if error.args else "the device of the paper"
+            raise InputError(f"{path} lacks {lacking}; restore it from the repository.") from error

@@ -104,11 +104,16 @@ def compute_figure(grid: GridResults, paper: Mapping[str, Any], hardware: Hardwa
     closer.xaxis.set_minor_locator(plt.NullLocator())
     closer.tick_params(labelsize=8)
     closer.set_title("the paper's, closer; numbers: rows of Tab. 8", fontsize=8, weight="normal")
-    rates = [("one CPU core, as measured here", flops_per_cpu_second(grid))]
+    core = flops_per_cpu_second(grid)
+    rates = [("one CPU core, as measured here", core)] if core else []
     rates += [(device.name, device.peak * hardware.utilisation) for device in hardware.devices]
     for row, (_, rate) in enumerate(rates):
         strip.plot(
-            [rate * HOUR, rate * 24 * HOUR], [row, row], color=PALETTE[0] if row == 0 else INK, lw=7, solid_capstyle="butt"
+            [rate * HOUR, rate * 24 * HOUR],
+            [row, row],
+            color=PALETTE[0] if core and row == 0 else INK,
+            lw=7,
+            solid_capstyle="butt",
         )
     strip.set_yticks(range(len(rates)), [name for name, _ in rates])
     strip.set(ylim=(len(rates) - 0.4, -0.6), xlabel="operations: 6 × parameters × tokens × objects seen")

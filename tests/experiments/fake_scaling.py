@@ -71,7 +71,7 @@ def write_grid(
             rows.append(
                 {"arm": arm, "seed": seed, "set": s, "kind": "", "object": f"{s}_{i}", **dict.fromkeys(METRICS, ""), **values}
             )
-    made = {"config_hash": "0" * 10, "commit": "made-up", "device": "made-up", "date": "2024-06-13"}
+    made = {"config_hash": "0" * 10, "commit": "made-up", "device": "made-up, 2 cores", "date": "2024-06-13"}
     costs = {f"{arm}, seed {seed}": {**made, "cpu_seconds": arms[arm]["axes"]["steps"] / 2} for arm, seed in keys}
     provenance = {
         "command": "tests",

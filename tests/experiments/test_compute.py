@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,10 @@ def test_arms_cost_what_they_see(grid):
     done = sum(arm_flops(grid, run["arm"]) for run in grid.runs if run["outcome"] == "trained")
     spent = sum(run["cpu_seconds"] for run in grid.runs if run["outcome"] == "trained")
     assert flops_per_cpu_second(grid) == pytest.approx(done / spent)
+    on_gpu = replace(grid, runs=tuple({**run, "device": "NVIDIA A100"} for run in grid.runs))
+    assert flops_per_cpu_second(on_gpu) is None
+    with pytest.raises(InputError, match="No run of the grid came to its end"):
+        flops_per_cpu_second(replace(grid, runs=()))
 
 
 def test_arms_along_an_axis_differ_in_nothing_else(grid):
