@@ -169,7 +169,7 @@ def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
 
 
 def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:
-    """What the log and the saved steps of a run say became of it; `gather` asks, so that all runs are judged by the same rules."""
+    """What became of a run by its log and its saved steps; `gather` asks, so that all runs are judged by the same rules."""
     folder, run = laboratory.folder(arm, seed), laboratory.run_of(arm, seed)
     config = run.train
     white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
