@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from lrmzero_lite import InputError
 from lrmzero_lite.experiments.backends import Backend, carry_out
 from lrmzero_lite.train.interruption import Interrupted
 
@@ -64,6 +65,9 @@ def _launch(grid: SmallGrid, keys: list[tuple[str, int]], backend: Backend) -> N
     except Interrupted as stopped:
         (grid.folder / "stopped").write_text(str(stopped))
         sys.exit(128 + stopped.signal)
+    except InputError as error:
+        (grid.folder / "failed").write_text(str(error))
+        sys.exit(2)
 
 
 def wait_until(there: Callable[[], object]) -> None:

@@ -73,7 +73,8 @@ def control(state, arguments):
     limit = int(options.get("array", "").partition("%")[2] or 1000)
     while waiting or running:
         while waiting and len(running) < limit:
-            running[waiting[0]] = Task(own, waiting.pop(0), options)
+            index = waiting.pop(0)
+            running[index] = Task(own, index, options)
         for index, task in list(running.items()):
             if not task.goes_on():
                 del running[index]

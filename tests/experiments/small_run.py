@@ -13,7 +13,7 @@ from pathlib import Path
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 SCRIPT = [sys.executable, "-I", "-S", __file__]
-LIMIT = 600  # seconds for any wait, on a busy machine
+LIMIT = 300  # seconds for any wait, on a busy machine
 
 
 def write(path, value):

@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_when_started_again(tmp_path):
     launcher = grid.launcher(KEYS[:1])
     wait_until(lambda: grid.state(KEYS[0])["step"] > 3)
     os.kill(grid.state(KEYS[0])["starts"][0], signal.SIGKILL)
-    assert joined(launcher) == 1 and 3 < grid.state(KEYS[0])["step"] < LONG
+    assert joined(launcher) == 2 and 3 < grid.state(KEYS[0])["step"] < LONG
     grid.carry_out(KEYS[:1])
     assert grid.result(KEYS[0]) == expected(LONG) and len(grid.state(KEYS[0])["starts"]) == 2
 
