@@ -147,12 +147,13 @@ def test_processes_of_several_nodes_share_a_run(small, tmp_path):
 def test_the_script_says_how_it_was_submitted(small, tmp_path):
     """The comment, pasted into a shell, submits the same once more."""
     grid = SmallGrid(tmp_path / "a b")
-    grid.carry_out(KEYS, Backend("slurm", gpus=8, threads=2))
+    grid.carry_out(KEYS, Backend("slurm", threads=16))
+    wait_until(lambda: not queued_runs(grid.launch))
     first = submission(small)
     script = (grid.launch / "slurm-1" / "task.sbatch").read_text()
     os.system(re.search(r"^#  +(sbatch .*)$", script, re.MULTILINE)[1])
     assert submission(small, 1) == first[1:] and first[0] == "--parsable" and "--cpus-per-task=16" in first
-    wait_until(lambda: not queued_runs(grid.launch))
+    wait_until(lambda: not list(small.glob("job-*/queued-*")))
 
 
 def test_what_slurm_refuses(small, tmp_path, monkeypatch):
