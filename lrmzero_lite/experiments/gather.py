@@ -23,7 +23,7 @@ from ..files import atomic_path, read_json, write_json, write_text
 from ..provenance import Provenance
 from ..train.monitor import COLUMNS, SAMPLE, read_log
 from .grid_results import CURVES_FILE, GRID_FILE, RESULTS_FILE, RUNS_FILE
-from .one_run import RECORD, Laboratory, outcome_at
+from .one_run import RECORD, Laboratory, diagnosis_of
 from .test_objects import kind_of
 
 SAMPLES = "samples"
@@ -46,8 +46,8 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     folders = {key: (laboratory.folder(grid.arm(key[0]), key[1]), laboratory.judged(grid.arm(key[0]), key[1])) for key in done}
     records = {key: read_json(judged / RECORD) for key, (_, judged) in folders.items()}
     rows = [row for key, (_, judged) in folders.items() for row in _object_rows(judged, *key)]
-    outcome = lambda key: asdict(outcome_at(laboratory, grid.arm(key[0]), key[1]))
-    became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **outcome(key)} for key in done]
+    said = lambda key: diagnosis_of(laboratory, grid.arm(key[0]), key[1])
+    became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **said(key)} for key in done]
     _write(out / RUNS_FILE, became, RUN_COLUMNS)
     _write(out / RESULTS_FILE, rows, ["arm", "seed", "set", "kind", "object", *METRICS])
     _write(out / CURVES_FILE, [row for key, (folder, _) in folders.items() for row in _log_rows(folder, *key)])
@@ -72,7 +72,7 @@ def _order(grid) -> Any:
 
 def _settings(laboratory: Laboratory) -> dict[str, Any]:
     """What the grid is at this rung."""
-    grid, arms = laboratory.grid, {}
+    grid, rung, arms = laboratory.grid, laboratory.grid.rung, {}
     for arm in grid.arms:
         run = laboratory.run_of(arm, grid.rung.seeds[0])
         measures = {"steps": run.train.steps, "width": run.model.width, "objects": arm.data.objects}
@@ -81,11 +81,10 @@ def _settings(laboratory: Laboratory) -> dict[str, Any]:
             "set": dict(arm.settings),
             "data": asdict(arm.data),
             "parameters": run.model.parameter_count(),
-            "lr_factor": arm.lr_factor,
+            "lr_factor": arm.lr_factor * rung.lr_factor,
             "samples": sum(stage.steps * stage.batch for stage in run.train.stages),
         }
     last = laboratory.run_of(grid.arms[0], 0).train.stages[-1]
-    rung = grid.rung
     return {
         "name": grid.name,
         "title": grid.title,

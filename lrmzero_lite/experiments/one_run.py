@@ -8,13 +8,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from ..data.batches import Source
+from ..errors import InputError
 from ..evaluate import evaluate
 from ..files import read_json, write_json
 from ..presets import RunConfig
@@ -25,7 +26,7 @@ from ..train.guards import RunLost, replay
 from ..train.loop import train, what_is_learnt
 from ..train.monitor import read_log
 from .data_mix import pool_folder, training_source
-from .divergence import Outcome, outcome_of, white_validation_psnr
+from .divergence import outcome_of, white_validation_psnr
 from .grid import Arm, Grid
 from .test_objects import TestObjects
 
@@ -105,12 +106,14 @@ class Laboratory:
 def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     """Train and judge one run; the path of its record. Several processes under torchrun train together, the first one judges.
 
-    Raises InputError if a pool is missing, and what `train` and `evaluate` raise; Interrupted with a checkpoint.
+    Raises InputError if a pool is missing or another process is at it, and what `train` and `evaluate` raise; Interrupted with
+    a checkpoint.
     """
     folder, judged = laboratory.folder(arm, seed), laboratory.judged(arm, seed)
     if (judged / RECORD).exists():
         return judged / RECORD
     run, started = laboratory.run_of(arm, seed), seconds_of_work(laboratory.device)
+    lock = _lock(folder) if _leads() else None
     try:
         lost = (folder / LOST).exists()
         if not lost:
@@ -126,6 +129,8 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
             _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
         record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
+        if lock is not None:
+            lock.close()
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
             write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
@@ -134,6 +139,22 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def _lock(folder: Path) -> IO | None:
+    """Keep a run to this process until the file is closed. Raises InputError if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / "lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise InputError(f"{folder} is being worked on by another process; wait for it, or end it.") from error
+    return file
 
 
 def seconds_of_work(device: str) -> float:
@@ -165,16 +186,16 @@ def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
     found = {"steps": int(last("step")), "objects": int(last("objects"))}
     found |= {name: float(log[name][validated[-1]]) if len(validated) else None for name in ("val_psnr", "val_point")}
     found |= {name: int(last(name)) for name in ("clipped", "skipped", "bad")}
-    found |= _first_bad(folder)
     return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
 
 
-def outcome_at(laboratory: Laboratory, arm: Arm, seed: int) -> Outcome:
-    """What the log of a run says became of it; `gather` asks, so that all runs are judged by the same rules."""
+def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:
+    """What became of a run by its log and its saved steps; `gather` asks, so that all runs are judged by the same rules."""
     folder, run = laboratory.folder(arm, seed), laboratory.run_of(arm, seed)
     config = run.train
     white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
-    return outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
+    outcome = outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
+    return asdict(outcome) | _first_bad(folder)
 
 
 def _first_bad(folder: Path) -> dict[str, str | None]:
@@ -184,7 +205,8 @@ def _first_bad(folder: Path) -> dict[str, str | None]:
         return {"first_bad": None, "longest_gradient": None}
     again = [replay(path) for path in saved]
     worst = next((entry for entry in again if entry.reason == "not finite"), again[0])
-    return {"first_bad": worst.first or f"step {worst.step} skipped", "longest_gradient": worst.largest}
+    found = worst.first or ("the gradient's length overflows" if worst.reason == "not finite" else "gradient too long, skipped")
+    return {"first_bad": f"step {worst.step + 1}: {found}", "longest_gradient": worst.largest}
 
 
 def _digest(weights: Path) -> str:
