@@ -125,7 +125,7 @@ def gain_correlation(
     *,
     draws: int = DRAWS,
 ) -> Estimate:
-    """Spearman's rank correlation, over objects, of the gain with a measure of shape; 95 % bootstrap interval over seeds and objects.
+    """Spearman's rank correlation, over objects, of the gain with a measure of shape; interval as in `contrasts`.
 
     values: object -> measure; objects without one are left out. The gain of an object is its mean over seeds.
     Raises InputError if fewer than three objects are left.

@@ -52,7 +52,7 @@ def test_what_two_terms_share_cancels(results):
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says(tmp_path):
-    """Objects and seeds with gains drawn around 0.3: of 60 such grids at least 80 % of the intervals hold 0.3 (3 seeds are few)."""
+    """Gains of objects and seeds drawn around 0.3: of 60 grids at least 80 % of the intervals hold 0.3 (3 seeds are few)."""
     held = 0
     for number in range(60):
         rng = np.random.default_rng(number)

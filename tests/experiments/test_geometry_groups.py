@@ -96,7 +96,7 @@ def test_zeroverse_objects_are_grouped_by_how_they_were_built(results):
 
 
 def test_the_shapes_of_the_book():
-    """Shapes that everybody knows: a bowl and a planter are concave, a hammer and a bar are not; a racquet is thin, a box is not."""
+    """Shapes that everybody knows: a bowl and a planter are concave, a racquet is thin, a hammer and a bus are neither."""
     rows = read_shapes()
     found = groups(rows)
     assert len(rows) == 88 and frozenset.union(*found.values()) == {row["object"] for row in rows}
