@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..errors import InputError
+from ..experiments.backends import Backend
 from .arguments import Device, Rung, pick_device
 
 
 def grid(
-    name: Positional[str],
+    name: Positional[Annotated[str, arg(metavar="GRID")]],
     rung: Rung = "lite",
     runs: Path = Path("runs"),
     out: Path | None = None,
@@ -21,6 +22,7 @@ def grid(
     seeds: tuple[int, ...] = (),
     device: Device = "auto",
     do: Literal["all", "cost", "prepare", "gather"] = "all",
+    backend: Backend = Backend(),  # noqa: B008
     only: Annotated[tuple[str, int] | None, arg(metavar="ARM SEED")] = None,
 ) -> None:
     """Run an experiment of many training runs, from its YAML to a table. What is done is skipped, what was stopped goes on.
@@ -35,9 +37,10 @@ def grid(
         seeds: Only these seeds.
         device: Where to train.
         do: Everything; or only say what it costs, make the training objects, or gather the results of what is done.
+        backend: Where runs are carried out: processes of this machine, torchrun, Slurm or Ray.
         only: Carry out this run and nothing else: what back ends call.
     """
-    from ..experiments.campaign import one, prepare, run_grid
+    from ..experiments.campaign import RESULTS, one, prepare, run_grid
     from ..experiments.cost import estimate
     from ..experiments.gather import gather
     from ..experiments.grid import Grid
@@ -52,9 +55,9 @@ def grid(
     elif do == "prepare":
         prepare(laboratory)
     elif do == "gather":
-        print(gather(laboratory, out or Path("book/results/grids") / laboratory.grid.name))
+        print(gather(laboratory, out or RESULTS / laboratory.grid.name))
     elif do == "cost":
         left = [key for key in laboratory.grid.keys if not laboratory.is_done(key)]
         print(estimate(laboratory, left).sentence(len(laboratory.grid.keys), 1) if left else "Everything is done.")
     else:
-        print(run_grid(name, rung, runs=runs, out=out, real=real, arms=arms, seeds=seeds, device=device))
+        print(run_grid(name, rung, runs=runs, out=out, real=real, arms=arms, seeds=seeds, device=device, backend=backend))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from .backends import SAY, Backend, carry_out
 from .cost import estimate
 from .data_mix import make_pool
 from .gather import gather
@@ -18,6 +18,7 @@ from .grid import Grid
 from .one_run import Laboratory, carry_out_run
 
 RESULTS = Path("book") / "results" / "grids"
+FEW = 64  # objects for which starting another process pays
 
 
 def run_grid(
@@ -29,9 +30,9 @@ def run_grid(
     real: str | Path | None = None,
     arms: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    backend: Any = None,
+    backend: Backend | None = None,
     device: str = "cpu",
-    say=print,
+    say: Callable[[str], None] = SAY,
 ) -> Path:
     """Carry out what is missing of a grid and gather its results into `out` (by default book/results/grids/NAME).
 
@@ -40,8 +41,6 @@ def run_grid(
     Returns the folder of the results; of a back end that only submits (Slurm) the results come later.
     Raises InputError for what does not fit, and if runs failed: the others are finished and kept.
     """
-    from .backends import Backend, carry_out
-
     grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
     laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, device)
     out = Path(out) if out else RESULTS / grid.name
@@ -50,8 +49,14 @@ def run_grid(
         with _threads(1 if device == "cpu" else torch.get_num_threads()):
             say(estimate(laboratory, left).sentence(len(grid.keys), backend.at_a_time))
         prepare(laboratory, workers=os.cpu_count() or 1)
-        command = command_of(name, laboratory)
-        carry_out(left, command, backend, is_done=laboratory.is_done, folder=laboratory.runs / "launch" / grid.name, say=say)
+        verb = verb_of(name, laboratory)
+        command = lambda key: [*verb, "--only", key[0], str(key[1])]
+        only = [
+            word for option, values in (("--arms", arms), ("--seeds", seeds)) if values for word in (option, *map(str, values))
+        ]
+        then = [*verb, *only, "--do", "gather", "--out", str(out)]
+        folder = laboratory.runs / "launch" / grid.name
+        carry_out(left, command, backend, is_done=laboratory.is_done, folder=folder, then=then, say=say)
     if all(map(laboratory.is_done, left)):
         gather(laboratory, out)
     return out
@@ -60,7 +65,7 @@ def run_grid(
 def prepare(laboratory: Laboratory, workers: int = 1) -> None:
     """Make the pools of training objects that lack."""
     for wanted in laboratory.wanted_pools():
-        make_pool(laboratory.pools, *wanted, workers=workers)
+        make_pool(laboratory.pools, *wanted, workers=max(1, min(workers, len(wanted[-1]) // FEW)))
 
 
 def one(laboratory: Laboratory, arm: str, seed: int) -> Path:
@@ -68,11 +73,11 @@ def one(laboratory: Laboratory, arm: str, seed: int) -> Path:
     return carry_out_run(laboratory, laboratory.grid.arm(arm), seed)
 
 
-def command_of(name: str | Path, laboratory: Laboratory):
-    """(arm, seed) to the command that carries out that run."""
-    rest = ["--rung", laboratory.grid.rung_name, "--runs", str(laboratory.runs), "--device", laboratory.device]
-    rest += ["--real", str(laboratory.real)] if laboratory.real else []
-    return lambda key: [sys.executable, "-m", "lrmzero_lite.cli", "grid", str(name), *rest, "--only", key[0], str(key[1])]
+def verb_of(name: str | Path, laboratory: Laboratory) -> list[str]:
+    """`lrmzero grid` with the options that say where this laboratory is; back ends add the run."""
+    options = ["--rung", laboratory.grid.rung_name, "--runs", str(laboratory.runs), "--device", laboratory.device]
+    options += ["--real", str(laboratory.real)] if laboratory.real else []
+    return [sys.executable, "-m", "lrmzero_lite.cli", "grid", str(name), *options]
 
 
 @contextmanager

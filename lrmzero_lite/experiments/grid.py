@@ -41,7 +41,8 @@ class RungSettings:
     """How a grid is run at a rung.
 
     preset: the rung's unless named. steps: of all stages together, None as in the preset. size: stages of larger images are
-    left out. objects: distinct training objects of an arm that does not say. judged: objects of each test set, None all.
+    left out. objects: distinct training objects of an arm that does not say. judged: objects of each test set, None all. pools:
+    kept as shards, or made on the fly. set: RunConfig by path, for all arms.
     Raises InputError for counts under 1 and an unknown test set.
     """
 
@@ -55,11 +56,12 @@ class RungSettings:
     sets: tuple[str, ...] = ("real", "zeroverse")
     judged: int | None = None
     pools: Pools = "shards"
+    log_every: int | None = None
     set: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        counts = [value for value in (self.steps, self.size, self.batch, self.objects, self.judged) if value is not None]
-        if min(counts, default=1) < 1 or not self.seeds:
+        counts = (self.steps, self.size, self.batch, self.objects, self.judged, self.log_every)
+        if min(value for value in (*counts, 1) if value is not None) < 1 or not self.seeds:
             raise InputError(f"A rung needs a seed, and counts of 1 or more, unlike {self}.")
         if unknown := [name for name in self.sets if name not in SETS]:
             raise InputError(f"The test set {unknown[0]!r} is unknown; use some of {', '.join(SETS)}.")
@@ -87,7 +89,7 @@ class Arm:
         model = replace(run.model, heads=heads, width=heads * (run.model.width // run.model.heads))
         steps = round((rung.steps or run.train.steps) * self.steps_factor)
         train = run.train.scaled(steps, rung.batch, self.lr_factor)
-        every = max(1, train.steps // LOGGED)
+        every = rung.log_every or max(1, train.steps // LOGGED)
         checks = max(every, train.steps // 4 // every * every)
         train = replace(train, seed=seed, log_every=every, validate_every=checks, save_every=max(1, train.steps // 5))
         return replace(run, model=model, train=train, objects=self.data.objects)

@@ -154,7 +154,7 @@ class Trainer:
         others = (inputs, targets, config, perceptual, stage.point_only)
         loss, parts = loss_or_nan(lambda given: training_loss(given, *others), gaussians)
         loss.backward()
-        norm = team.clip_gradients(self.model, config.clip_norm if config.guards else math.inf)
+        norm = team.clip_gradients(self.model, config.clip_norm if config.guards else None)
         own = loss.detach()
         agreed = team.mean({"loss": own, "late": float(late), "interrupted": float(interrupted), **parts})
         mean, late, interrupted = agreed.pop("loss"), agreed.pop("late") > 0, agreed.pop("interrupted") > 0
