@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -78,21 +79,24 @@ def contrast(results: GridResults, terms: Sequence[Term], metric: str = "psnr", 
     return Estimate(float(per_seed.mean()), float(low), float(high), tuple(per_seed.tolist()), count)
 
 
-def matched_arms(results: GridResults, axis: str) -> list[tuple[str, str]]:
-    """Pairs of arms that differ along `axis` alone, each the arm of its lowest value and that of its highest.
+def matched_arms(results: GridResults, axis: str, values: Sequence[tuple[Any, Any]] = ()) -> list[tuple[str, str]]:
+    """Pairs of arms that differ along `axis` alone: at its lowest value and at its highest, or at each pair of `values`.
 
-    Raises InputError if no arm has the axis, or all have one value.
+    Raises InputError if there is no such pair.
     """
-    groups: dict[tuple, dict] = {}
+    groups: dict[tuple, dict[Any, str]] = {}
     for arm in results.arms:
         axes = dict(results.axes[arm])
         if axis in axes:
             value = axes.pop(axis)
             groups.setdefault(tuple(sorted(axes.items(), key=str)), {})[value] = arm
-    pairs = [(of[min(of)], of[max(of)]) for of in groups.values() if len(of) > 1]
+    wanted = [(of, values or [(min(of), max(of))]) for of in groups.values() if len(of) > 1]
+    pairs = [(of[low], of[high]) for of, ends in wanted for low, high in ends if low in of and high in of]
     if not pairs:
         known = sorted({name for axes in results.axes.values() for name in axes})
-        raise InputError(f"No two arms differ in {axis!r} alone; the axes of this grid are {', '.join(known) or 'none'}.")
+        raise InputError(
+            f"No two arms differ in {axis!r} alone as asked; the axes of this grid are {', '.join(known) or 'none'}."
+        )
     return pairs
 
 

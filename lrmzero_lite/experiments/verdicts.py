@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ..errors import InputError
 from ..evaluate.paired import FEWEST
 from ..evaluate.tables import load_paper
-from .claims import CLAIMS, AlongAxis, Claim, Failures, Gain, PaperGap, PaperRows, Row
+from .claims import CLAIMS, Claim, Failures, Gain, PairedGain, Pairs, PaperGap, PaperRows, Row
 from .contrasts import TRAINED, Term, contrast, matched_arms, paired_failures
 from .geometry_groups import groups, more_than_elsewhere, read_shapes
 from .grid_results import Estimate, GridResults, load_grid
@@ -99,7 +99,7 @@ def _judged(claim: Claim, grids, paper: Mapping[str, Any]) -> Judged:
     if claim.measure is None:
         return Judged(claim, "not run", evidence, "", claim.unless)
     try:
-        results = grids(claim.measure.grid)
+        results = grids(claim.measure.grid if isinstance(claim.measure, Gain) else claim.measure.pairs.grid)
         found = _measured(claim.measure, results)
     except InputError as error:
         reason = f"{claim.unless}; {error}" if claim.unless else str(error)
@@ -108,12 +108,12 @@ def _judged(claim: Claim, grids, paper: Mapping[str, Any]) -> Judged:
     return Judged(claim, verdict, evidence, f"{found.text}; {_rung(results)}")
 
 
-def _measured(measure: Gain | AlongAxis | Failures, results: GridResults) -> _Measured:
+def _measured(measure: Gain | PairedGain | Failures, results: GridResults) -> _Measured:
     if isinstance(measure, Failures):
         return _failures(measure, results)
-    if isinstance(measure, AlongAxis):
-        terms = _along(measure, results)
-        return _estimated(contrast(results, terms), f"{measure.axis}, highest against lowest: ")
+    if isinstance(measure, PairedGain):
+        first, second = measure.pairs.called
+        return _estimated(contrast(results, _healthy_terms(measure, results)), f"{second} minus {first}: ")
     if measure.group is None:
         term = measure.terms[0]
         single = len(measure.terms) == 1 and term.weight == 1 and term.objects is None
@@ -127,12 +127,12 @@ def _measured(measure: Gain | AlongAxis | Failures, results: GridResults) -> _Me
 
 
 def _failures(measure: Failures, results: GridResults) -> _Measured:
-    found = paired_failures(results, matched_arms(results, measure.axis))
-    told = f"{measure.axis}: the run at its highest value failed alone in {found.second_only} of {found.pairs} pairs, "
-    told += f"the one at its lowest in {found.first_only}, both in {found.both}"
+    found, (first, second) = paired_failures(results, _arms(measure.pairs, results)), measure.pairs.called
+    told = f"of {found.pairs} pairs failed {found.second_only} with {second} alone, {found.first_only} with {first} alone, "
+    told += f"{found.both} with both"
     if measure.limit is not None:
         _, low, high = found.added()
-        return _Measured(f"{told}: {_percent(low, high)} of pairs", low, high, measure.limit)
+        return _Measured(f"{told}: {_percent(low, high)} of all pairs", low, high, measure.limit)
     share = found.second_share()
     if share is None:
         return _Measured(f"{told}: no pair ended differently", 0.0, 1.0, 0.5)
@@ -140,13 +140,17 @@ def _failures(measure: Failures, results: GridResults) -> _Measured:
     return _Measured(f"{told}: {_percent(low, high)} of the pairs that ended differently", low, high, 0.5)
 
 
-def _along(measure: AlongAxis, results: GridResults) -> list[Term]:
+def _healthy_terms(measure: PairedGain, results: GridResults) -> list[Term]:
     """A term for every pair of arms all of whose runs came to their end in health."""
     sick = {run["arm"] for run in results.runs if run["outcome"] != TRAINED}
-    pairs = [pair for pair in matched_arms(results, measure.axis) if not sick & set(pair)]
+    pairs = [pair for pair in _arms(measure.pairs, results) if not sick & set(pair)]
     if not pairs:
-        raise InputError(f"Of every two arms that differ in {measure.axis!r} alone, one has a run that failed.")
-    return [Term(high, low, measure.sets, 1 / len(pairs)) for low, high in pairs]
+        raise InputError(f"In every pair of {' and '.join(measure.pairs.called)} a run failed; their quality is not compared.")
+    return [Term(second, first, measure.sets, 1 / len(pairs)) for first, second in pairs]
+
+
+def _arms(pairs: Pairs, results: GridResults) -> Sequence[tuple[str, str]]:
+    return pairs.arms or matched_arms(results, pairs.axis, pairs.values)
 
 
 @cache
@@ -168,7 +172,8 @@ def _percent(low: float, high: float) -> str:
 def _rung(results: GridResults) -> str:
     steps = sorted({axes["steps"] for axes in results.axes.values() if "steps" in axes})
     told = f"{steps[0]} to {steps[-1]} steps" if len(steps) > 1 else f"{steps[0]} steps" if steps else "steps not recorded"
-    return f"{told}, {results.about['size']} px"
+    features = ", random features in the perceptual loss" * (results.about["set"].get("train.perceptual_features") == "random")
+    return f"{told}, {results.about['size']} px{features}"
 
 
 def _shown(part: PaperGap | PaperRows | str, paper: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ def write_grid(
             writer.writerows(table)
     about = {
         "name": folder.name, "title": "made up", "source": "a test", "rung": "lite", "preset": "lite", "steps": CURVE[-1],
-        "size": 32, "protocol": "gso4", "seeds": list(seeds), "sets": {name: len(of) for name, of in objects.items()},
+        "size": 32, "protocol": "gso4", "set": {}, "seeds": list(seeds), "sets": {name: len(of) for name, of in objects.items()},
         "arms": {arm: {"axes": {"steps": CURVE[-1], **axes}, "parameters": 1} for arm, axes in arms.items()},
         "missing": [], "runs": {f"{arm}, seed {seed}": MADE for arm, seed in keys}, "cpu_seconds": float(len(keys)),
         "provenance": {},

@@ -5,10 +5,10 @@ import pytest
 
 from lrmzero_lite import InputError
 from lrmzero_lite.evaluate import load_paper
-from lrmzero_lite.experiments.claims import CLAIMS, AlongAxis, Claim, Failures, Gain, PaperGap, PaperRows
+from lrmzero_lite.experiments.claims import CLAIMS, Claim, Failures, Gain, PairedGain, Pairs, PaperGap, PaperRows
 from lrmzero_lite.experiments.contrasts import Term
 from lrmzero_lite.experiments.geometry_groups import groups, read_shapes
-from lrmzero_lite.experiments.grid import Grid, shipped
+from lrmzero_lite.experiments.grid import Grid
 from lrmzero_lite.experiments.verdicts import claims_table, judge_claims, paper_row, tally, verdict_of
 
 from .made_up import write_grid
@@ -26,12 +26,16 @@ PAPER = {
 }  # fmt: skip
 
 
-def noise(seed: int, name: str) -> float:
-    return 0.2 * np.sin(11 * seed + OBJECTS.index(name) ** 2)
+def noise(arm: str, seed: int, name: str) -> float:
+    return 0.2 * np.sin(11 * seed + OBJECTS.index(name) ** 2 + 3 * sum(map(ord, arm)))
 
 
 def gain(arm: str, against: str, group: str | None = None, grid: str = "mix") -> Gain:
     return Gain(grid, (Term(arm, against, ("gso",)),), group)
+
+
+def along(axis: str, grid: str = "stability", **given) -> Pairs:
+    return Pairs(grid, ("low", "high"), axis, **given)
 
 
 def claim(measure, **given) -> Claim:
@@ -44,7 +48,7 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("results")
 
     def score(arm, seed, name):
-        wobble = noise(seed + len(arm), name)
+        wobble = noise(arm, seed, name)
         return 20 + wobble + {"good": 0.5, "hollow": 1.5 * (name in CONCAVE)}.get(arm, 0.0)
 
     write_grid(made / "mix", dict.fromkeys(("base", "good", "hollow", "same"), {}), {"gso": OBJECTS}, score)
@@ -53,7 +57,7 @@ def folder(tmp_path_factory):
     # A higher share fails at every rate but the lowest; a wider angle gives half a dB more; `sheen` never matters.
     arms = {f"{r} {s} {a}": {"rate": r, "share": s, "angle": a} for r in (1, 2, 4) for s in (20, 80) for a in (40, 60)}
     failed = lambda arm, seed: arm.split()[1] == "80" and arm.split()[0] != "1"
-    wide = lambda arm, seed, name: 20 + noise(seed + len(arm), name) + 0.5 * arm.endswith("60")
+    wide = lambda arm, seed, name: 20 + noise(arm, seed, name) + 0.5 * arm.endswith("60")
     write_grid(made / "stability", arms, {"gso": OBJECTS}, wide, failed=failed)
     return made
 
@@ -92,31 +96,33 @@ def test_one_seed_or_five_objects_tell_nothing(folder):
 
 
 def test_failures_are_held_against_chance(folder):
-    more, less = claim(Failures("stability", "share")), claim(Failures("stability", "share"), expected="below")
+    more, less = claim(Failures(along("share"))), claim(Failures(along("share")), expected="below")
     assert verdicts(folder, more, less) == ["holds", "does not hold"]  # 12 of 12 pairs that end differently
     found = judge_claims(folder, PAPER, [more])[0].ours
-    assert "failed alone in 12 of 18 pairs, the one at its lowest in 0, both in 0" in found
-    assert verdicts(folder, claim(Failures("stability", "angle"))) == ["too small to tell"]  # no pair ends differently
+    assert "of 18 pairs failed 12 with high alone, 0 with low alone, 0 with both: [74, 100] %" in found
+    assert verdicts(folder, claim(Failures(along("angle")))) == ["too small to tell"]  # no pair ends differently
 
 
 def test_little_means_less_than_the_limit(folder):
     """12 of 18 pairs: the exact interval is [0.41, 0.87]; 0 of 18 leaves up to 0.185."""
-    added = lambda axis, limit: claim(Failures("stability", axis, limit), expected="below")
+    added = lambda axis, limit: claim(Failures(along(axis), limit), expected="below")
     found = verdicts(folder, added("share", 0.9), added("share", 0.4), added("angle", 0.1), added("angle", 0.19))
     assert found == ["holds", "does not hold", "too small to tell", "holds"]
 
 
 def test_quality_along_an_axis_is_judged_where_no_run_failed(folder):
-    along = claim(AlongAxis("stability", "angle", ("gso",)))
-    assert verdicts(folder, along) == ["holds"]
-    found = judge_claims(folder, PAPER, [claim(AlongAxis("stability", "share", ("gso",)))])[0]
+    named = Pairs("stability", ("narrow", "wide"), arms=(("1 20 40", "1 20 60"),))
+    assert verdicts(folder, claim(PairedGain(along("angle"), ("gso",))), claim(PairedGain(named, ("gso",)))) == ["holds", "holds"]
+    found = judge_claims(folder, PAPER, [claim(PairedGain(along("share"), ("gso",)))])[0]
     assert found.verdict == "too small to tell"  # at the lowest rate alone both shares came to their end
+    worst = Pairs("stability", ("low", "high"), arms=(("4 20 40", "4 80 40"),))
+    assert judge_claims(folder, PAPER, [claim(PairedGain(worst, ("gso",)))])[0].reason.startswith("In every pair of low and high")
 
 
 def test_what_was_not_run_says_why(folder):
     absent, other = claim(gain("good", "base", grid="absent"), unless="it needs a moon"), claim(gain("odd", "base"))
     never = claim(None, unless="there is no such network")
-    found = judge_claims(folder, PAPER, [absent, other, claim(Failures("mix", "share")), never])
+    found = judge_claims(folder, PAPER, [absent, other, claim(Failures(along("share", "mix"))), never])
     assert [one.verdict for one in found] == ["not run"] * 4 and [one.ours for one in found] == [""] * 4
     assert found[0].reason.startswith("it needs a moon; ") and "lrmzero grid absent" in found[0].reason
     assert "'odd'" in found[1].reason and "differ in 'share' alone" in found[2].reason
@@ -147,14 +153,27 @@ def test_the_claims_of_the_book_name_arms_that_the_shipped_grids_have():
     for one in CLAIMS:
         if one.measure is None:
             assert one.unless
-            continue
-        assert one.measure.grid in shipped(), one.text
-        grid = Grid.read(one.measure.grid)
-        if isinstance(one.measure, Gain):
-            for term in one.measure.terms:
-                assert grid.arm(term.arm) and grid.arm(term.against)
+        elif isinstance(one.measure, Gain):
+            grid = Grid.read(one.measure.grid)
+            assert all(grid.arm(term.arm) and grid.arm(term.against) for term in one.measure.terms)
+        elif arms := one.measure.pairs.arms:
+            assert all(map(Grid.read(one.measure.pairs.grid).arm, sum(arms, ())))
         else:
-            assert sum(one.measure.axis in arm.axes for arm in grid.arms) > 1, one.text
+            there = {arm.axes[one.measure.pairs.axis] for arm in Grid.read(one.measure.pairs.grid).arms}
+            assert there.issuperset(sum(one.measure.pairs.values, ())), one.text
+
+
+def test_rows_of_table_10_that_are_compared_differ_in_one_setting():
+    rows = {arm.axes["row"]: arm for arm in Grid.read("stability_paper").arms}
+    named = {"weight": "train.perceptual_weight", "clip": "model.log_scale_max", "degrees": "train.sampling.view_angle"}
+    pairs = {one.measure.pairs for one in CLAIMS if isinstance(one.measure, Failures) and one.measure.pairs.axis == "row"}
+    for compared in pairs:
+        setting = next(path for word, path in named.items() if word in compared.called[0])
+        for first, second in compared.values:
+            assert rows[first].data == rows[second].data
+            different = {name for name, value in rows[first].settings.items() if rows[second].settings[name] != value}
+            assert different == {setting} and rows[first].settings[setting] < rows[second].settings[setting]
+    assert len(pairs) == 3
 
 
 def test_the_claims_of_the_book_without_any_results_are_not_run(tmp_path):
