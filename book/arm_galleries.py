@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rung", default="lite")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
-    parser.add_argument(
-        "--real", type=Path, help="folder with gso/, abo_like/ and splits.json; without it Zeroverse objects are shown"
-    )
+    parser.add_argument("--real", type=Path, help="folder with splits.json; without it Zeroverse objects are shown")
     parser.add_argument("--results", type=Path, default=RESULTS / GRID, help="folder of the gathered results")
     parser.add_argument("--count", type=int, default=3, help="objects at either end")
     given = parser.parse_args(arguments)
