@@ -19,7 +19,7 @@ from ..evaluate.tables import load_paper
 from .claims import CLAIMS, Claim, Failures, Gain, PairedGain, Pairs, PaperGap, PaperRows, Row
 from .contrasts import TRAINED, Term, contrast, matched_arms, paired_failures
 from .geometry_groups import groups, more_than_elsewhere, read_shapes
-from .grid_results import Estimate, GridResults, load_grid
+from .grid_results import GRID_FILE, Estimate, GridResults, load_grid
 
 Verdict = Literal["holds", "does not hold", "too small to tell", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "too small to tell", "not run")
@@ -55,7 +55,7 @@ def judge_claims(
     paper: as `evaluate.load_paper` gives it, by default that. Raises InputError for evidence that the paper's tables do not hold.
     """
     paper = load_paper() if paper is None else paper
-    grids = cache(lambda name: load_grid(Path(results_folder) / name))
+    grids = cache(lambda name: _grid(Path(results_folder), name))
     return [_judged(claim, grids, paper) for claim in claims]
 
 
@@ -94,6 +94,12 @@ def paper_row(paper: Mapping[str, Any], table: str, row: Row) -> Mapping[str, An
     return found
 
 
+def _grid(folder: Path, name: str) -> GridResults:
+    if not (folder / name / GRID_FILE).exists():
+        raise InputError(f"no results of the grid {name}")
+    return load_grid(folder / name)
+
+
 def _judged(claim: Claim, grids, paper: Mapping[str, Any]) -> Judged:
     evidence = "; ".join(_shown(part, paper) for part in claim.evidence)
     if claim.measure is None:
@@ -128,16 +134,17 @@ def _measured(measure: Gain | PairedGain | Failures, results: GridResults) -> _M
 
 def _failures(measure: Failures, results: GridResults) -> _Measured:
     found, (first, second) = paired_failures(results, _arms(measure.pairs, results)), measure.pairs.called
-    told = f"of {found.pairs} pairs failed {found.second_only} with {second} alone, {found.first_only} with {first} alone, "
-    told += f"{found.both} with both"
+    told = (
+        f"failed in {found.pairs} pairs: {second} alone {found.second_only}, {first} alone {found.first_only}, both {found.both}"
+    )
     if measure.limit is not None:
         _, low, high = found.added()
-        return _Measured(f"{told}: {_percent(low, high)} of all pairs", low, high, measure.limit)
+        return _Measured(f"{told}; the first in {_percent(low, high)} of pairs", low, high, measure.limit)
     share = found.second_share()
     if share is None:
-        return _Measured(f"{told}: no pair ended differently", 0.0, 1.0, 0.5)
+        return _Measured(f"{told}; no pair ended differently", 0.0, 1.0, 0.5)
     _, low, high = share
-    return _Measured(f"{told}: {_percent(low, high)} of the pairs that ended differently", low, high, 0.5)
+    return _Measured(f"{told}; of those that ended differently the first in {_percent(low, high)}", low, high, 0.5)
 
 
 def _healthy_terms(measure: PairedGain, results: GridResults) -> list[Term]:

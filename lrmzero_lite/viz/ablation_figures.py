@@ -14,7 +14,6 @@ from .figures import PALETTE, error_map, image_grid
 
 INK, QUIET = "#24292f", "#8c959f"
 OURS, PAPER = PALETTE[0], PALETTE[1]
-SIGNED = "{:+.2f}".format
 
 
 def paper_beside_ours(
@@ -28,7 +27,7 @@ def paper_beside_ours(
     """A panel per test set: what each arm is above `against`, in the paper and at our rung.
 
     arms: arm -> its row of paper.json, `against` among them. sets: the paper's set -> ours that stand for it. The paper's gain
-    is a diamond; ours a dot with its 95 % interval over seeds and objects, and a small dot per seed. Sets of which nothing was
+    is a diamond; ours a dot with its 95 % interval over seeds and objects, and a stroke per seed. Sets of which nothing was
     judged keep the paper's diamonds. Returns a matplotlib Figure. Raises InputError if `against` is no arm.
     """
     import matplotlib.pyplot as plt
@@ -52,12 +51,12 @@ def paper_beside_ours(
     panels[0, 0].set_yticks(range(len(rows)), rows)
     panels[0, 0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel(f"{'PSNR (dB)' if metric == 'psnr' else metric.upper()}, minus that of {against}", fontsize=10)
-    _legend(figure, {"paper": ("D", PAPER, "white"), "ours, 95 % interval": ("o", OURS, OURS), "a seed": (".", OURS, OURS)})
+    _legend(figure, {"paper": ("D", PAPER, "white"), "ours, 95 % interval": ("o", OURS, OURS), "a seed": ("|", OURS, OURS)})
     return figure
 
 
 def gain_by_group_figure(gains_of: Mapping[str, Mapping[str, Estimate]], labels: Mapping[str, str] | None = None):
-    """A panel per comparison: its gain on each group of test objects, with intervals, a dot per seed and the number of objects.
+    """A panel per comparison: its gain on each group of test objects, with intervals, a stroke per seed and the number of objects.
 
     gains_of: comparison -> group -> gain, groups from top to bottom; a group that a comparison lacks is left empty. labels: how
     groups are called. Returns a matplotlib Figure. Raises InputError without a comparison.
@@ -171,9 +170,9 @@ def arms_gallery(examples: Sequence[Mapping[str, Any]], names: tuple[str, str]):
 
 
 def draw_estimate(panel, estimate: Estimate, y: float, color: str) -> None:
-    """A dot with its interval, filled where the interval excludes zero, and a small dot per seed; the number at the right."""
+    """A dot with its interval, filled where the interval excludes zero, and a stroke per seed."""
     panel.plot([estimate.low, estimate.high], [y, y], color=color, lw=1.6, zorder=2)
-    panel.plot(estimate.seeds, [y] * len(estimate.seeds), ".", ms=5, color=color, alpha=0.55, mew=0, zorder=3)
+    panel.plot(estimate.seeds, [y] * len(estimate.seeds), "|", ms=9, color=color, mew=1.3, zorder=3)
     panel.plot(estimate.mean, y, "o", ms=6.5, color=color if estimate.sign else "white", mec=color, mew=1.5, zorder=4)
 
 

@@ -50,7 +50,7 @@ def test_the_papers_gain_stands_beside_ours_with_its_interval(results):
     assert [x for x, _ in points(left, "o")] == pytest.approx([one.mean for one in ours])
     spans = [line.get_xdata() for line in left.lines if line.get_marker() == "None" and len(set(line.get_ydata())) == 1]
     assert np.allclose(spans, [(one.low, one.high) for one in ours])
-    assert [len(line.get_xdata()) for line in left.lines if line.get_marker() == "."] == [3, 3]
+    assert [len(line.get_xdata()) for line in left.lines if line.get_marker() == "|"] == [3, 3]
     assert not points(right, "o") and len(points(right, "D")) == 2 and "not run" in right.get_title(loc="left")
     assert [text.get_text() for text in left.get_yticklabels()] == ["less", "none"]
     with pytest.raises(InputError, match="against = 'other'"):
