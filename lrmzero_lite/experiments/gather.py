@@ -23,10 +23,14 @@ from ..files import atomic_path, read_json, write_json, write_text
 from ..provenance import Provenance
 from ..train.monitor import COLUMNS, SAMPLE, read_log
 from .grid_results import CURVES_FILE, GRID_FILE, RESULTS_FILE, RUNS_FILE
-from .one_run import RECORD, Laboratory
+from .one_run import RECORD, Laboratory, diagnosis_of
 from .test_objects import kind_of
 
 SAMPLES = "samples"
+RUN_COLUMNS = (
+    "arm", "seed", "outcome", "diverged_at", "symptom", "steps", "objects", "val_psnr", "val_point", "clipped", "skipped", "bad",
+    "first_bad", "longest_gradient", "weights_sha256",
+)  # fmt: skip
 LEFT_OUT = ("seconds",)  # columns of a log that no two runs agree on
 
 
@@ -38,23 +42,25 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     grid, out = laboratory.grid, Path(out)
     done = [key for key in sorted(grid.keys, key=_order(grid)) if laboratory.is_done(key)]
     if not done:
-        raise InputError(f"No run of the grid {grid.name} is done in {laboratory.runs}; start it without --gather.")
+        raise InputError(f"No run of the grid {grid.name} is done in {laboratory.runs}; start it without --do gather.")
     folders = {key: (laboratory.folder(grid.arm(key[0]), key[1]), laboratory.judged(grid.arm(key[0]), key[1])) for key in done}
     records = {key: read_json(judged / RECORD) for key, (_, judged) in folders.items()}
     rows = [row for key, (_, judged) in folders.items() for row in _object_rows(judged, *key)]
-    _write(out / RUNS_FILE, [{"arm": arm, "seed": seed, **records[arm, seed]["what"]} for arm, seed in done])
+    said = lambda key: diagnosis_of(laboratory, grid.arm(key[0]), key[1])
+    became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **said(key)} for key in done]
+    _write(out / RUNS_FILE, became, RUN_COLUMNS)
     _write(out / RESULTS_FILE, rows, ["arm", "seed", "set", "kind", "object", *METRICS])
     _write(out / CURVES_FILE, [row for key, (folder, _) in folders.items() for row in _log_rows(folder, *key)])
     _save_samples(out / SAMPLES, {key: folder / SAMPLE for key, (folder, _) in folders.items()})
     made = {f"{arm}, seed {seed}": records[arm, seed]["made"] for arm, seed in done}
     seconds = sum(entry["cpu_seconds"] for entry in made.values())
-    settings = _settings(laboratory)
+    settings, unit = _settings(laboratory), "CPU" if laboratory.device == "cpu" else "GPU"
     command = f"lrmzero grid {grid.name} --rung {grid.rung_name}"
     provenance = Provenance.collect(settings, seed=None, seconds=seconds, device=laboratory.device, command=command).as_dict()
     del provenance["config"]  # it is the file itself
     missing = [f"{arm}, seed {seed}" for arm, seed in grid.keys if (arm, seed) not in records]
     counts = {name: len({row["object"] for row in rows if row["set"] == name}) for name in dict.fromkeys(r["set"] for r in rows)}
-    found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1)}
+    found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1), "unit": unit}
     write_json(out / GRID_FILE, {**found, "provenance": provenance})
     return out
 

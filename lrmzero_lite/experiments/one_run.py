@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -47,6 +48,11 @@ class Laboratory:
     @cached_property
     def test_objects(self) -> TestObjects:
         return TestObjects(self.real, self.grid.rung.sets, self.grid.rung.judged)
+
+    @property
+    def lacks_real_objects(self) -> bool:
+        """Whether an arm trains on real objects and there are none."""
+        return self.real is None and any(arm.data.real for arm in self.grid.arms)
 
     @property
     def pools(self) -> Path:
@@ -104,7 +110,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     folder, judged = laboratory.folder(arm, seed), laboratory.judged(arm, seed)
     if (judged / RECORD).exists():
         return judged / RECORD
-    run, started = laboratory.run_of(arm, seed), time.process_time()
+    run, started = laboratory.run_of(arm, seed), seconds_of_work(laboratory.device)
     try:
         lost = (folder / LOST).exists()
         if not lost:
@@ -118,16 +124,21 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
             return judged / RECORD
         if not lost:
             _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
-        record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, run, lost)}
+        record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
-            write_json(folder / COST, {"cpu_seconds": round(spent + time.process_time() - started, 2)})
+            write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
     record["made"] = _made(folder, run, laboratory.device)
     write_json(judged / RECORD, record)
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def seconds_of_work(device: str) -> float:
+    """CPU seconds of this process, which other work on the machine does not change; on a GPU the time that passes."""
+    return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 def _judge(laboratory: Laboratory, arm: Arm, weights: Path, out: Path, run: RunConfig) -> None:
@@ -146,20 +157,24 @@ def _judge(laboratory: Laboratory, arm: Arm, weights: Path, out: Path, run: RunC
     )
 
 
-def _what_became(folder: Path, run: RunConfig, lost: bool) -> dict[str, Any]:
+def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
     """What of a run is the same whenever and wherever it is carried out."""
     log = read_log(folder)
-    rows = [dict(zip(log, values)) for values in zip(*log.values())]
+    last = lambda name: float(log[name][-1]) if log[name][-1] == log[name][-1] else 0.0
+    validated = np.flatnonzero(np.isfinite(log["val_psnr"]))
+    found = {"steps": int(last("step")), "objects": int(last("objects"))}
+    found |= {name: float(log[name][validated[-1]]) if len(validated) else None for name in ("val_psnr", "val_point")}
+    found |= {name: int(last(name)) for name in ("clipped", "skipped", "bad")}
+    return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
+
+
+def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:
+    """What became of a run by its log and its saved steps; `gather` asks, so that all runs are judged by the same rules."""
+    folder, run = laboratory.folder(arm, seed), laboratory.run_of(arm, seed)
     config = run.train
     white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
-    outcome, last = outcome_of(rows, lost=lost, steps=config.steps, white_psnr=white), rows[-1]
-    value = lambda name: None if last[name] != last[name] else last[name]
-    validated = [row for row in rows if row["val_psnr"] == row["val_psnr"]]
-    found = asdict(outcome) | {"steps": int(last["step"]), "objects": int(last["objects"])}
-    found |= {name: validated[-1][name] if validated else None for name in ("val_psnr", "val_point")}
-    found |= {name: int(value(name) or 0) for name in ("clipped", "skipped", "bad")}
-    found |= _first_bad(folder)
-    return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
+    outcome = outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
+    return asdict(outcome) | _first_bad(folder)
 
 
 def _first_bad(folder: Path) -> dict[str, str | None]:
@@ -169,7 +184,8 @@ def _first_bad(folder: Path) -> dict[str, str | None]:
         return {"first_bad": None, "longest_gradient": None}
     again = [replay(path) for path in saved]
     worst = next((entry for entry in again if entry.reason == "not finite"), again[0])
-    return {"first_bad": worst.first or f"step {worst.step} skipped", "longest_gradient": worst.largest}
+    found = worst.first or ("the gradient's length overflows" if worst.reason == "not finite" else "gradient too long, skipped")
+    return {"first_bad": f"step {worst.step + 1}: {found}", "longest_gradient": worst.largest}
 
 
 def _digest(weights: Path) -> str:
