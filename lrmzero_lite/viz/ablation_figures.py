@@ -56,7 +56,7 @@ def paper_beside_ours(
 
 
 def gain_by_group_figure(gains_of: Mapping[str, Mapping[str, Estimate]], labels: Mapping[str, str] | None = None):
-    """A panel per comparison: its gain on each group of test objects, with intervals, a stroke per seed and the number of objects.
+    """A panel per comparison: its gain on each group of test objects, with interval, a stroke per seed, the number of objects.
 
     gains_of: comparison -> group -> gain, groups from top to bottom; a group that a comparison lacks is left empty. labels: how
     groups are called. Returns a matplotlib Figure. Raises InputError without a comparison.

@@ -25,7 +25,7 @@ ROWS = {arm: {"cells": {"GSO": {"psnr": value}, "ABO": {"psnr": value - 1}}} for
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     drop = {"full": 0.0, "less": 0.2, "none": 1.0}
-    score = lambda arm, seed, name: 20 + 0.3 * np.sin(3 * seed + int(name[1]) ** 2 + 5 * len(arm)) - drop[arm]
+    score = lambda arm, seed, name: 20 + 0.3 * np.sin(3 * seed + int(name[1]) ** 2 + 5 * ARMS.index(arm)) - drop[arm]
     folder = tmp_path_factory.mktemp("grid") / "made up"
     return load_grid(write_grid(folder, dict.fromkeys(ARMS, {}), {"gso": NAMES}, score))
 
