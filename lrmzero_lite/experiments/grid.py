@@ -99,7 +99,7 @@ class Arm:
 class Grid:
     """Arms at a rung; arms times seeds are the runs.
 
-    Raises InputError for a grid without arms.
+    Raises InputError for a grid without arms, or with one whose name begins with a dash.
     """
 
     name: str
@@ -112,6 +112,8 @@ class Grid:
     def __post_init__(self) -> None:
         if not self.arms:
             raise InputError(f"The grid {self.name} has no arms; list some under `arms` or `product`.")
+        if dashed := [arm.name for arm in self.arms if arm.name.startswith("-")]:
+            raise InputError(f"The arm {dashed[0]!r} reads like an option of a command; give it a name that begins otherwise.")
 
     @property
     def keys(self) -> list[tuple[str, int]]:
