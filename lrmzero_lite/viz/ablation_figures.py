@@ -165,7 +165,7 @@ def arms_gallery(examples: Sequence[Mapping[str, Any]], names: tuple[str, str]):
             picture, decibel = example[key]
             images += [picture, error_map(picture, example["truth"])[0]]
             titles += [f"{name} {decibel:.1f}", "error"]
-    rows = [example["title"] for example in examples]
+    rows = [f"  {example['title']}" for example in examples]  # room for wide letters
     return image_grid([np.asarray(image) for image in images], titles=titles, row_titles=rows, columns=6)
 
 
