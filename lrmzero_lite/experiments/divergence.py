@@ -27,7 +27,7 @@ from ..zeroverse import ZeroverseConfig
 
 Fate = Literal["trained", "failed", "lost"]
 Symptom = Literal[
-    "", "not finite", "white renders", "collapsed scales", "blobs", "floaters", "steps skipped", "loss rose", "loss stuck"
+    "", "not finite", "steps skipped", "white renders", "collapsed scales", "blobs", "floaters", "loss rose", "loss stuck"
 ]  # fmt: skip
 JUDGED = (
     "step", "size", "loss", "grad_norm", "used", "scale", "at_scale_clip", "at_xyz_clip", "point", "skipped", "val_psnr"
@@ -106,16 +106,16 @@ def white_validation_psnr(size: int, objects: int, zeroverse: ZeroverseConfig) -
 def _signs(log: Mapping[str, np.ndarray]) -> dict[Symptom, np.ndarray]:
     """For each symptom of the Gaussians or the guards the rows that show it, the most telling one first; NaN shows none.
 
-    white renders: from column used. collapsed scales: scale and size. blobs: at_scale_clip. floaters: at_xyz_clip and point.
-    steps skipped: skipped.
+    steps skipped: from column skipped. white renders: used. collapsed scales: scale and size. blobs: at_scale_clip.
+    floaters: at_xyz_clip and point.
     """
     pixel = 2 * GSO_RADIUS * math.tan(math.radians(HFOV_DEGREES) / 2) / log["size"]  # scene units at the object
     return {
+        "steps skipped": log["skip_rate"] > SKIPPED,
         "white renders": log["used"] < HIDDEN,
         "collapsed scales": log["scale"] < COLLAPSED * pixel,
         "blobs": log["at_scale_clip"] > CLIPPED,
         "floaters": (log["at_xyz_clip"] > CLIPPED) | (log["point"] > FLOATING),
-        "steps skipped": log["skip_rate"] > SKIPPED,
     }
 
 

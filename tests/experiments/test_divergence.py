@@ -110,6 +110,7 @@ def test_symptoms_of_the_gaussians_are_named_and_take_no_training_away():
 def test_a_guard_that_takes_no_step_any_more_is_named():
     frozen = after(30, FALLING[0])
     assert outcome(frozen, skipped=np.maximum(AT - 30, 0)) == Outcome("failed", 30, "steps skipped")
+    assert outcome(frozen, skipped=np.maximum(AT - 30, 0), at_scale_clip=1.0).symptom == "steps skipped"  # the cause first
     assert outcome(frozen, skipped=np.maximum(AT - 30, 0) // 4).symptom == "loss rose"
 
 
