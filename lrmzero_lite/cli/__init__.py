@@ -7,6 +7,7 @@ lrmzero data gso --out gso
 lrmzero photos my_photos --out views
 lrmzero render objects/zeroverse_00000000.glb --out views
 lrmzero train --preset lite --data shards --out runs/lite
+lrmzero grid augmentations --rung smoke --out results
 lrmzero evaluate --weights lite-128 --objects objects --protocol gso4 --out results
 lrmzero reconstruct mug.glb --out mug
 lrmzero fit mug.glb --initial lite-64 --out mug
@@ -27,13 +28,14 @@ from .convert import convert
 from .data import data, verify
 from .evaluate import evaluate
 from .fit import fit
+from .grid import grid
 from .mesh import mesh
 from .network import reconstruct, train
 from .objects import render, synthesize
 from .photos import photos
 from .turntable import turntable
 
-VERBS = (synthesize, verify, data, render, photos, train, evaluate, reconstruct, fit, mesh, turntable, convert)
+VERBS = (synthesize, verify, data, render, photos, train, grid, evaluate, reconstruct, fit, mesh, turntable, convert)
 COMMANDS = {verb.__name__: verb for verb in VERBS}
 
 

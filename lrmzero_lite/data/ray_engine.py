@@ -7,6 +7,9 @@ new worker goes on after the last whole object.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
@@ -25,50 +28,63 @@ def write_with_ray(plan: ShardPlan, todo: list[Shard], workers: int, address: st
 
     Raises InputError if Ray is not installed, the address does not answer, or a task fails for good.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("--engine ray needs Ray; install it with: pip install 'lrmzero-lite[cluster]'.") from error
-    started = not ray.is_initialized()
-    if started:
-        _connect(ray, workers, address)
-    missing = _missing(todo)
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_write)
-    shared = ray.put(plan)
-    waiting = {task.remote(shared, shard): shard for shard in todo}
-    made = sum(missing.values())
-    try:
-        with Progress(len(plan.dataset), len(plan.dataset) - made, show=progress) as bar:
-            while waiting:
-                done, _ = ray.wait(list(waiting), num_returns=1)
-                for reference in done:
-                    ray.get(reference)
-                    bar.advance(missing[waiting.pop(reference)])
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        raise cause if isinstance(cause, InputError) else InputError(f"A Ray task failed ({cause!r}); run again.") from error
-    except ray.exceptions.RayError as error:
-        reason = f"Ray gave up after {RETRIES} retries ({str(error).splitlines()[0]})"
-        raise InputError(f"{reason}; finished objects are kept: run the same command again.") from error
-    finally:
-        if started:
-            ray.shutdown()
+    with connected(workers, address) as ray:
+        missing = _missing(todo)
+        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_write)
+        shared = ray.put(plan)
+        waiting = {task.remote(shared, shard): shard for shard in todo}
+        made = sum(missing.values())
+        try:
+            with Progress(len(plan.dataset), len(plan.dataset) - made, show=progress) as bar:
+                while waiting:
+                    done, _ = ray.wait(list(waiting), num_returns=1)
+                    for reference in done:
+                        ray.get(reference)
+                        bar.advance(missing[waiting.pop(reference)])
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, InputError) else InputError(f"A Ray task failed ({cause!r}); run again.") from error
+        except ray.exceptions.RayError as error:
+            reason = f"Ray gave up after {RETRIES} retries ({str(error).splitlines()[0]})"
+            raise InputError(f"{reason}; finished objects are kept: run the same command again.") from error
     return made
 
 
-def _connect(ray, workers: int, address: str | None) -> None:
+@contextmanager
+def connected(workers: int, address: str | None, gpus: int = 0) -> Iterator[ModuleType]:
+    """The module `ray`, connected: to the cluster at `address`, or to one of this machine with `workers` cores.
+
+    The latter has this machine's GPUs if tasks want some. One that the caller has started already is used and left running.
+    Raises InputError if Ray is not installed or the address does not answer.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("Ray is not installed; install it with: pip install 'lrmzero-lite[cluster]'.") from error
+    started = not ray.is_initialized()
+    try:
+        if started:
+            _connect(ray, workers, address, gpus)
+        yield ray
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _connect(ray: ModuleType, workers: int, address: str | None, gpus: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": True}
     if address is not None:
         _knock(address)
         try:
             ray.init(address, **quiet)
         except Exception as error:
-            reason = f"The Ray cluster at --ray-address {address} refuses ({str(error).splitlines()[0].rstrip('.')})"
+            reason = f"The Ray cluster at {address} refuses ({str(error).splitlines()[0].rstrip('.')})"
             raise InputError(
                 f"{reason}; it must run the same versions of Ray and Python, and RAY_AUTH_TOKEN must be its token."
             ) from error
         return
-    ray.init("local", num_cpus=workers, num_gpus=0, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
+    here = {"num_cpus": workers, "num_gpus": None if gpus else 0}  # None: as many as there are
+    ray.init("local", **here, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
 
 
 def _knock(address: str) -> None:
@@ -79,7 +95,7 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        what = f"No Ray cluster answers at --ray-address {address} ({error.strerror or error})"
+        what = f"No Ray cluster answers at {address} ({error.strerror or error})"
         raise InputError(f"{what}; start one with `ray start --head`, or leave the address out.") from error
 
 

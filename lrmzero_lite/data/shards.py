@@ -5,15 +5,17 @@ The tars are not compressed by default, so that a reader takes a view without re
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import read_json
 from ..views import PosedViews
-from .records import Choice, decode, map_shard, walk
+from .records import Choice, Members, content, decode, map_shard, walk
 from .shard_plan import CONFIG, MANIFEST
 
 OPEN_SHARDS = 128  # maps kept open, each of which holds a file descriptor
@@ -56,6 +58,16 @@ class ShardSource:
 
     def select(self, index: int, choose: Choice | None = None) -> PosedViews:
         """The views that `choose` picks (by default all) of object `index`; only they are read."""
+        data, members = self._record(index)
+        return decode(data, members, choose)
+
+    def recipe(self, index: int) -> dict[str, Any]:
+        """Every decision about object `index`, as `Zeroverse.recipe` gives it."""
+        data, members = self._record(index)
+        return json.loads(content(data, members["json"]))
+
+    def _record(self, index: int) -> tuple[np.ndarray, Members]:
+        """The mapped bytes of the shard that holds object `index`, and where its members are."""
         if not 0 <= index < len(self):
             raise IndexError(f"object {index} of {len(self)}")  # ends a for loop over the source
         number = int(np.searchsorted(self._firsts, index, side="right")) - 1
@@ -63,7 +75,7 @@ class ShardSource:
         found = walk(data, offsets[index - int(self._firsts[number])])
         if found is None:
             raise InputError(f"{self._paths[number]} is damaged; `lrmzero verify {self.folder}` says where and how to mend it.")
-        return decode(data, found[1], choose)
+        return data, found[1]
 
     def _shard(self, number: int) -> tuple[np.ndarray, list[int]]:
         """The mapped bytes of a shard, and where each of its objects begins."""

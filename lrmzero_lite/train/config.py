@@ -11,6 +11,7 @@ from ..errors import InputError
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["bf16", "fp32"]
 Parallel = Literal["ddp", "fsdp"]
+Features = Literal["vgg19", "random"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Stage:
 class TrainConfig:
     """Defaults are the paper's; the two stages are its 256 pre-training and 512 fine-tuning.
 
-    Raises InputError for no stage, an unknown optimizer, precision or parallel, and an interval or count under 1.
+    Raises InputError for no stage, an unknown optimizer, precision, parallel or perceptual_features, and an interval or count
+    under 1.
     """
 
     stages: tuple[Stage, ...] = (Stage(256, 80_000, 512, 4e-4, 2000), Stage(512, 20_000, 128, 1e-4, 500))
@@ -44,11 +46,13 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05  # on matrices only
     perceptual_weight: float = 0.2  # LRM-Zero §4.1 (GS-LRM: 0.5)
+    perceptual_features: Features = "vgg19"  # "random": an untrained network of an eighth of its width, for runs on a CPU
     perceptual_start: int = 0  # steps of MSE alone before it (public code of FaceLift: 5000)
     point_weight: float = 0.0  # distance of Gaussian centres from the surface; synthetic data knows it (not in the paper)
     alpha_weight: float = 0.0  # MSE of the rendered against the true alpha (not in the paper)
     clip_norm: float = 1.0  # not in the GS-LRM text; released re-implementations use it
     skip_factor: float = 20.0  # a step whose gradient norm exceeds clip_norm times this is skipped
+    guards: bool = True  # False, to see what they prevent: nothing is clipped or skipped, not even NaN
     stop_after_bad: int = 10  # so many steps in a row with a loss or gradient that is not finite end the run
     precision: Precision = "bf16"  # autocast of the transformer; splatting is always float32
     checkpointing: bool = True  # recompute activations (GS-LRM App. A.3)
@@ -68,6 +72,7 @@ class TrainConfig:
         if not self.stages:
             raise InputError("A training run needs at least one stage.")
         choices_of = {"optimizer": Optimizer, "precision": Precision, "parallel": Parallel}
+        choices_of["perceptual_features"] = Features
         for name, choices in choices_of.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} = {getattr(self, name)!r} is unknown; use one of {', '.join(get_args(choices))}.")

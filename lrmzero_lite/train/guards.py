@@ -29,6 +29,11 @@ from ..provenance import plain_config
 from ..views import PosedViews
 from .config import Stage, TrainConfig
 
+
+class RunLost(InputError):
+    """So many steps in a row were not finite that the run cannot come back."""
+
+
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
 
 
@@ -56,13 +61,13 @@ class Guards:
         `record(reason, loss, norm)` is called at the first step of the run that is not finite and at the first that is skipped.
         """
         finite = math.isfinite(loss) and math.isfinite(norm)
-        ok = finite and norm <= config.skip_factor * config.clip_norm
+        ok = not config.guards or (finite and norm <= config.skip_factor * config.clip_norm)
         self.bad_in_a_row = 0 if finite else self.bad_in_a_row + 1
         self.bad += not finite
         self.skipped += not ok
-        self.clipped += ok and norm > config.clip_norm
+        self.clipped += ok and config.guards and norm > config.clip_norm
         self.l2_only += l2_only
-        if record is not None and not ok and (self.skipped == 1 or (not finite and self.bad == 1)):
+        if record is not None and ((not ok and self.skipped == 1) or (not finite and self.bad == 1)):
             record("skipped" if finite else "not finite", loss, norm)
         return ok
 
@@ -71,9 +76,9 @@ class Guards:
         return self.bad_in_a_row >= config.stop_after_bad
 
     def end_a_lost_run(self, config: TrainConfig) -> None:
-        """Raises InputError if the run is lost."""
+        """Raises RunLost if the run is lost."""
         if self.is_lost(config):
-            raise InputError(
+            raise RunLost(
                 f"{self.bad_in_a_row} steps in a row gave a loss or a gradient that is not finite; start again in another --out "
                 "with --lr-factor 0.5 or --qk-norm. The first of them is saved beside the log."
             )

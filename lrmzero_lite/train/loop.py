@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.batches import Source, make_batch
+from ..data.selection import Staged
 from ..data.stream import batch_stream
 from ..errors import InputError
 from ..files import read_json, write_json
@@ -62,8 +63,8 @@ def train(
 
     Raises InputError for a damaged or foreign checkpoint (of another configuration, other data, or with the perceptual loss
     where there is none now), a full disk, views that are too small or without the rig or depth that is asked for, a batch that
-    does not divide among the processes, and a run whose losses are no longer finite; Interrupted, a KeyboardInterrupt, when
-    Ctrl-C or SIGTERM ended it with a checkpoint.
+    does not divide among the processes; RunLost, an InputError, for a run whose losses are no longer finite;
+    Interrupted, a KeyboardInterrupt, when Ctrl-C or SIGTERM ended it with a checkpoint.
     """
     config, out = run.train, Path(out)
     sources = _source_of_each_stage(config, source if isinstance(source, Sequence) else [source])
@@ -153,7 +154,7 @@ class Trainer:
         others = (inputs, targets, config, perceptual, stage.point_only)
         loss, parts = loss_or_nan(lambda given: training_loss(given, *others), gaussians)
         loss.backward()
-        norm = team.clip_gradients(self.model, config.clip_norm)
+        norm = team.clip_gradients(self.model, config.clip_norm if config.guards else None)
         own = loss.detach()
         agreed = team.mean({"loss": own, "late": float(late), "interrupted": float(interrupted), **parts})
         mean, late, interrupted = agreed.pop("loss"), agreed.pop("late") > 0, agreed.pop("interrupted") > 0
@@ -297,15 +298,19 @@ def _batch(sources: list[Source], config: TrainConfig, team: Team, step: int) ->
     if stage.view_angle is not None:
         sampling = replace(sampling, view_angle=stage.view_angle)
     options = {"seed": config.seed, "size": stage.size, "sampling": sampling}
-    return make_batch(sources[config.stages.index(stage)], step, batch=part, first=team.rank * part, total=stage.batch, **options)
+    source = sources[config.stages.index(stage)]
+    source = source.at(step) if isinstance(source, Staged) else source
+    return make_batch(source, step, batch=part, first=team.rank * part, total=stage.batch, **options)
 
 
 def _perceptual(config: TrainConfig, team: Team) -> nn.Module | None:
     """The perceptual loss, downloaded once per machine. Where one process cannot have it, none uses it."""
     if not config.perceptual_weight:
         return None
-    from .perceptual import load_perceptual
+    from .perceptual import load_perceptual, random_perceptual
 
+    if config.perceptual_features == "random":
+        return random_perceptual(team.device)
     loss = load_perceptual(team.device) if team.local_rank == 0 else None
     team.gather(None)  # until the first of each machine has it
     loss = load_perceptual(team.device) if team.local_rank else loss

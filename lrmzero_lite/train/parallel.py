@@ -100,9 +100,12 @@ class Team:
             fully_shard(part, mesh=mesh, mp_policy=policy)
         return model
 
-    def clip_gradients(self, model: nn.Module, max_norm: float) -> float:
-        """Shorten the gradient to `max_norm`; returns its length before, over all pieces (all)."""
-        norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    def clip_gradients(self, model: nn.Module, max_norm: float | None) -> float:
+        """Shorten the gradient to `max_norm`, None: leave it; returns its length before, over all pieces (all)."""
+        if max_norm is None:  # a limit of infinity would make NaN of an infinite gradient
+            norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        else:
+            norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
         return float(norm.full_tensor() if self.sharded else norm)
 
     def whole(self, state: Any, keep: bool = True) -> Any:

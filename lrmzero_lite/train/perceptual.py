@@ -26,11 +26,14 @@ MEAN = (123.68, 116.779, 103.939)
 
 
 class PerceptualLoss(nn.Module):
-    """Mean L1 on the image (times 255) and on five feature maps, divided by 255. Average pooling between the blocks."""
+    """Mean L1 on the image (times 255) and on five feature maps, divided by 255. Average pooling between the blocks.
 
-    def __init__(self) -> None:
+    divide: the network has so many times fewer channels than VGG-19.
+    """
+
+    def __init__(self, divide: int = 1) -> None:
         super().__init__()
-        sizes = [3] + [c for block in CHANNELS for c in block]
+        sizes = [3] + [c // divide for block in CHANNELS for c in block]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.pool_before = {sum(len(block) for block in CHANNELS[: i + 1]) for i in range(len(CHANNELS) - 1)}
         self.requires_grad_(False)
@@ -74,6 +77,21 @@ def load_perceptual(device: str = "cpu", *, url: str = URL, md5: str = MD5, cach
     except (OSError, InputError) as error:
         print(f"Perceptual loss off: its VGG-19 weights could not be had ({str(error).rstrip('.')}).", flush=True)
         return None
+    return loss.to(device).eval()
+
+
+def random_perceptual(device: str = "cpu", *, divide: int = 8, seed: int = 19) -> PerceptualLoss:
+    """The loss with untrained features: the layout of VGG-19, narrower, filters drawn so that activations keep their scale.
+
+    It stands for a perceptual loss where VGG-19 is too slow, or cannot be had. What it knows of images is their edges at
+    several scales, nothing of what they show.
+    """
+    loss, generator = PerceptualLoss(divide), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for convolution in loss.convolutions:
+            fan_in = convolution.weight[0].numel()
+            convolution.weight.copy_(torch.randn(convolution.weight.shape, generator=generator) * (2 / fan_in) ** 0.5)
+            convolution.bias.zero_()
     return loss.to(device).eval()
 
 

@@ -1,0 +1,90 @@
+"""run_grid: the whole way of an experiment, from its YAML to its results; what is there is kept, what was stopped goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from .backends import SAY, Backend, carry_out
+from .cost import estimate
+from .data_mix import make_pool
+from .gather import gather
+from .grid import Grid
+from .one_run import Laboratory, carry_out_run
+
+RESULTS = Path("book") / "results" / "grids"
+FEW = 64  # objects for which starting another process pays
+
+
+def run_grid(
+    name: str | Path,
+    rung: str = "lite",
+    *,
+    runs: str | Path = "runs",
+    out: str | Path | None = None,
+    real: str | Path | None = None,
+    arms: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    backend: Backend | None = None,
+    device: str = "cpu",
+    say: Callable[[str], None] = SAY,
+) -> Path:
+    """Carry out what is missing of a grid and gather its results into `out` (by default book/results/grids/NAME).
+
+    The cost is measured and said first. arms, seeds: only these. real: folder of real objects with splits.json; without it
+    only Zeroverse objects are judged, and arms that train on real ones are refused.
+    Returns the folder of the results; of a back end that only submits (Slurm) the results come later.
+    Raises InputError for what does not fit, and if runs failed: the others are finished and kept.
+    """
+    grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
+    laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, device)
+    out = Path(out) if out else RESULTS / grid.name
+    left = [key for key in grid.keys if not laboratory.is_done(key)]
+    if left:
+        with _threads(1 if device == "cpu" else torch.get_num_threads()):
+            say(estimate(laboratory, left).sentence(len(grid.keys), backend.at_a_time))
+        prepare(laboratory, workers=os.cpu_count() or 1)
+        verb = verb_of(name, laboratory)
+        command = lambda key: [*verb, "--only", key[0], str(key[1])]
+        only = [
+            word for option, values in (("--arms", arms), ("--seeds", seeds)) if values for word in (option, *map(str, values))
+        ]
+        then = [*verb, *only, "--do", "gather", "--out", str(out)]
+        folder = laboratory.runs / "launch" / grid.name
+        carry_out(left, command, backend, is_done=laboratory.is_done, folder=folder, then=then, say=say)
+    if all(map(laboratory.is_done, left)):
+        gather(laboratory, out)
+    return out
+
+
+def prepare(laboratory: Laboratory, workers: int = 1) -> None:
+    """Make the pools of training objects that lack."""
+    for wanted in laboratory.wanted_pools():
+        make_pool(laboratory.pools, *wanted, workers=max(1, min(workers, len(wanted[-1]) // FEW)))
+
+
+def one(laboratory: Laboratory, arm: str, seed: int) -> Path:
+    """Carry out one run, as a back end's process does; on a CPU with the threads that it was started with."""
+    return carry_out_run(laboratory, laboratory.grid.arm(arm), seed)
+
+
+def verb_of(name: str | Path, laboratory: Laboratory) -> list[str]:
+    """`lrmzero grid` with the options that say where this laboratory is; back ends add the run."""
+    options = ["--rung", laboratory.grid.rung_name, "--runs", str(laboratory.runs), "--device", laboratory.device]
+    options += ["--real", str(laboratory.real)] if laboratory.real else []
+    return [sys.executable, "-m", "lrmzero_lite.cli", "grid", str(name), *options]
+
+
+@contextmanager
+def _threads(count: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,196 @@
+"""One run of a grid: train, judge, say what became of it. It can be stopped or killed anywhere and started again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from ..data.batches import Source
+from ..evaluate import evaluate
+from ..files import read_json, write_json
+from ..presets import RunConfig
+from ..provenance import Provenance, config_hash
+from ..train.checkpoint import NAME as CHECKPOINT
+from ..train.checkpoint import PREVIOUS
+from ..train.guards import RunLost, replay
+from ..train.loop import train, what_is_learnt
+from ..train.monitor import read_log
+from .data_mix import pool_folder, training_source
+from .divergence import outcome_of, white_validation_psnr
+from .grid import Arm, Grid
+from .test_objects import TestObjects
+
+RECORD, COST, LOST = "run.json", "cost.json", "lost.json"
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Where a grid is carried out. runs: folder of runs, pools and rendered test views; real: objects with splits.json, or None.
+
+    Everything in `runs` can be shared by grids, rungs and machines: folders are named by what decides their content.
+    """
+
+    grid: Grid
+    runs: Path
+    real: Path | None = None
+    device: str = "cpu"
+    _folders: dict = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def test_objects(self) -> TestObjects:
+        return TestObjects(self.real, self.grid.rung.sets, self.grid.rung.judged)
+
+    @property
+    def pools(self) -> Path:
+        return self.runs / "pools"
+
+    def run_of(self, arm: Arm, seed: int) -> RunConfig:
+        return arm.run(self.grid.rung, seed)
+
+    def sources(self, arm: Arm) -> list[Source]:
+        """The training data of an arm, a source per image size."""
+        run, real = self.run_of(arm, 0), self.test_objects.training_paths if arm.data.real else ()
+        given = {"root": self.pools, "real": real, "pools": self.grid.rung.pools}
+        return [training_source(arm.data, run.zeroverse, views, run.train.steps, **given) for views in run.views_of_sizes]
+
+    def wanted_pools(self) -> list[tuple]:
+        """The pools of the grid, as `make_pool` takes them: kind, config, views and the longest range of seeds."""
+        if self.grid.rung.pools == "stream":
+            return []
+        wanted: dict[Path, tuple] = {}
+        for arm in self.grid.arms:
+            run = self.run_of(arm, 0)
+            for views in run.views_of_sizes:
+                for kind, (config, seeds) in arm.data.pools(run.zeroverse).items():
+                    folder = pool_folder(self.pools, kind, config, views)
+                    if folder not in wanted or len(seeds) > len(wanted[folder][3]):
+                        wanted[folder] = kind, config, views, seeds
+        return list(wanted.values())
+
+    def folder(self, arm: Arm, seed: int) -> Path:
+        """Where a run lives; its name is a digest of what it depends on, so that other settings never continue it."""
+        if (arm.name, seed) not in self._folders:
+            run, real = self.run_of(arm, seed), self.test_objects.training_paths if arm.data.real else ()
+            depends = {"run": what_is_learnt(run), "data": asdict(arm.data), "pools": self.grid.rung.pools}
+            depends["real"] = [f"{path.parent.name}/{path.name}" for path in real]
+            self._folders[arm.name, seed] = self.runs / "grids" / config_hash(depends)
+        return self._folders[arm.name, seed]
+
+    def judged(self, arm: Arm, seed: int) -> Path:
+        """The folder of a run's evaluation, named after what is judged and how."""
+        rung, size = self.grid.rung, self.run_of(arm, seed).train.stages[-1].size
+        digest = config_hash({"protocol": rung.protocol, "size": size, "objects": self.test_objects.names})
+        return self.folder(arm, seed) / f"judged-{digest}"
+
+    def is_done(self, key: tuple[str, int]) -> bool:
+        """Whether a run is trained and judged on these test objects."""
+        arm, seed = self.grid.arm(key[0]), key[1]
+        return (self.judged(arm, seed) / RECORD).exists()
+
+
+def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
+    """Train and judge one run; the path of its record. Several processes under torchrun train together, the first one judges.
+
+    Raises InputError if a pool is missing, and what `train` and `evaluate` raise; Interrupted with a checkpoint.
+    """
+    folder, judged = laboratory.folder(arm, seed), laboratory.judged(arm, seed)
+    if (judged / RECORD).exists():
+        return judged / RECORD
+    run, started = laboratory.run_of(arm, seed), time.process_time()
+    try:
+        lost = (folder / LOST).exists()
+        if not lost:
+            try:
+                train(run, folder, laboratory.sources(arm), device=laboratory.device, progress=False)
+            except RunLost as error:
+                lost = True
+                if _leads():
+                    write_json(folder / LOST, {"reason": str(error)})
+        if not _leads():
+            return judged / RECORD
+        if not lost:
+            _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
+        record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, run, lost)}
+    finally:
+        if _leads() and folder.exists():
+            spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
+            write_json(folder / COST, {"cpu_seconds": round(spent + time.process_time() - started, 2)})
+    record["made"] = _made(folder, run, laboratory.device)
+    write_json(judged / RECORD, record)
+    for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
+        (folder / name).unlink(missing_ok=True)
+    return judged / RECORD
+
+
+def _judge(laboratory: Laboratory, arm: Arm, weights: Path, out: Path, run: RunConfig) -> None:
+    evaluate(
+        weights,
+        laboratory.test_objects.objects,
+        laboratory.grid.rung.protocol,
+        size=run.train.stages[-1].size,
+        out=out,
+        baselines=False,
+        views_cache=laboratory.runs / "test_views",
+        progress=False,
+        device=laboratory.device,
+        name=arm.name,
+        trained_on="real objects" if arm.data.real == 1 else "Zeroverse",
+    )
+
+
+def _what_became(folder: Path, run: RunConfig, lost: bool) -> dict[str, Any]:
+    """What of a run is the same whenever and wherever it is carried out."""
+    log = read_log(folder)
+    rows = [dict(zip(log, values)) for values in zip(*log.values())]
+    config = run.train
+    white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
+    outcome, last = outcome_of(rows, lost=lost, steps=config.steps, white_psnr=white), rows[-1]
+    value = lambda name: None if last[name] != last[name] else last[name]
+    validated = [row for row in rows if row["val_psnr"] == row["val_psnr"]]
+    found = asdict(outcome) | {"steps": int(last["step"]), "objects": int(last["objects"])}
+    found |= {name: validated[-1][name] if validated else None for name in ("val_psnr", "val_point")}
+    found |= {name: int(value(name) or 0) for name in ("clipped", "skipped", "bad")}
+    found |= _first_bad(folder)
+    return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
+
+
+def _first_bad(folder: Path) -> dict[str, str | None]:
+    """What the first step that was not finite, or else the first that was skipped, shows when it is run again."""
+    saved = sorted(folder.glob("bad_step_*.pt"))
+    if not saved:
+        return {"first_bad": None, "longest_gradient": None}
+    again = [replay(path) for path in saved]
+    worst = next((entry for entry in again if entry.reason == "not finite"), again[0])
+    return {"first_bad": worst.first or f"step {worst.step} skipped", "longest_gradient": worst.largest}
+
+
+def _digest(weights: Path) -> str:
+    """Of the numbers alone: the file also says when and where it was made."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(weights).items()):
+        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _made(folder: Path, run: RunConfig, device: str) -> dict[str, Any]:
+    """When, where and by what code."""
+    about = folder / "provenance.json"
+    if about.exists():
+        written = read_json(about)["provenance"]
+    else:  # a lost run has no weights
+        written = Provenance.collect(what_is_learnt(run), seed=run.train.seed, seconds=0, device=device).as_dict()
+    kept = {name: written[name] for name in ("config_hash", "commit", "device", "date")}
+    return kept | {"cpu_seconds": read_json(folder / COST)["cpu_seconds"]}
+
+
+def _leads() -> bool:
+    """Of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
