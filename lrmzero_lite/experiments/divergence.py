@@ -36,6 +36,7 @@ WINDOW = 1 / 20  # of the rows, 3 at least: the median over so many is the cours
 ROSE = 2.0  # times the lowest course so far, 3 dB of squared error: more than batches differ, far more than noise of a course
 STUCK = 0.9  # of the first row's loss: an untrained network improves by more in its first steps
 DRAWS = 1.0  # dB above the empty page, a fifth of its squared error: less is no picture
+BLANK = 0.1  # dB from the empty page: white pictures, whatever makes them so
 HIDDEN = 0.01  # share of used Gaussians: an object covers a tenth of the page and more
 COLLAPSED = 1 / 20  # of a pixel: ten times below the half pixel that Gaussians have in healthy runs of every size
 CLIPPED = 0.5  # share of scales or centres at their clip, as in train/health.py
@@ -90,7 +91,8 @@ def outcome_of(
     empty = white_psnr is not None and len(checks) > 0 and checks[-1] < white_psnr + DRAWS
     if empty or course[-1] > STUCK * loss[~bad][0]:
         left = _beginning(at, lasting[symptom], single[symptom]) if symptom else None
-        return Outcome("failed", left, symptom or "loss stuck")
+        blank = empty and abs(checks[-1] - white_psnr) < BLANK  # white Gaussians, where they are not hidden
+        return Outcome("failed", left, "white renders" if blank else symptom or "loss stuck")
     return Outcome("trained", None, symptom)
 
 
