@@ -86,7 +86,7 @@ def gradient_traces(results: GridResults, columns: Mapping[str, Mapping[str, str
     """
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(2, len(columns), figsize=(1 + 3.9 * len(columns), 5.2), sharex="col", squeeze=False)
+    figure, panels = plt.subplots(2, len(columns), figsize=(8.6, 5.4), sharex="col", squeeze=False)
     labels = list(dict.fromkeys(label for of in columns.values() for label in of))
     for place, (title, arms) in enumerate(columns.items()):
         for label, arm in arms.items():
@@ -96,17 +96,18 @@ def gradient_traces(results: GridResults, columns: Mapping[str, Mapping[str, str
                 _trace(panel, results, arm, seed, column, color, width)
             if (clip := _clip(results, arm)) is not None:
                 panels[1, place].axhline(clip, color=color, lw=1, ls=(0, (5, 3)), alpha=0.8)
-        panels[0, place].set_title(title, fontsize=10)
+        panels[0, place].set_title(title, fontsize=10, pad=14)
         panels[1, place].set_xlabel("step")
         for panel in panels[:, place]:
             panel.set_yscale("log")
+            plain_log_ticks(panel.yaxis)
     panels[0, 0].set_ylabel("loss")
     panels[1, 0].set_ylabel("gradient norm")
     handles = [plt.Line2D([], [], color=PALETTE[i % len(PALETTE)], lw=max(1.2, 4.5 - 1.6 * i)) for i in range(len(labels))]
     marks = {"left its course": "v", "step skipped": "x", "not finite": "s"}
     handles += [plt.Line2D([], [], color=QUIET, ls="", marker=marker, ms=6) for marker in marks.values()]
     handles.append(plt.Line2D([], [], color=QUIET, lw=1, ls=(0, (5, 3))))
-    figure.legend(handles, [*labels, *marks, "clip"], loc="outside upper left", ncols=len(handles), fontsize=8.5)
+    figure.legend(handles, [*labels, *marks, "clip"], loc="outside upper left", ncols=len(handles), fontsize=8, columnspacing=1)
     return figure
 
 
@@ -119,13 +120,26 @@ def _trace(panel, results: GridResults, arm: str, seed: int, column: str, color:
     panel.plot(steps, np.where(shown, values, np.nan), color=color, lw=width, alpha=0.75)
     at_top = {"transform": panel.get_xaxis_transform(), "clip_on": False, "ls": "", "color": color}
     bad = _counted(results, arm, seed, "bad")  # the log of a step that is not finite has no number
-    panel.plot(bad, np.ones(len(bad)), marker="s", ms=3, **at_top)
+    marks = panel.plot(bad, np.ones(len(bad)), marker="s", ms=3, **at_top)
     run = next(run for run in results.runs if (run["arm"], run["seed"]) == (arm, seed))
     if run["diverged_at"] is not None:
-        panel.plot(run["diverged_at"], 1.04, marker="v", ms=7, **at_top)
+        marks += panel.plot(run["diverged_at"], 1.04, marker="v", ms=4 + 1.5 * width, **at_top)
+    for mark in marks:
+        mark.set_in_layout(False)
     if column == "grad_norm":
         here = np.isin(steps, _counted(results, arm, seed, "skipped")) & shown
         panel.plot(steps[here], values[here], "x", color=color, ms=6, mew=1.4)
+
+
+def plain_log_ticks(axis) -> None:
+    """0.05 and 0.1 instead of powers of ten, where an axis spans little; powers where it spans much."""
+    from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    much = high / low > 1e4
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 300 else (1, 2, 5), numticks=7))
+    axis.set_major_formatter(LogFormatterMathtext() if much else FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _counted(results: GridResults, arm: str, seed: int, column: str) -> np.ndarray:
@@ -165,6 +179,7 @@ def gradient_norms_figure(results: GridResults, groups: Mapping[str, Sequence[st
         panel.annotate(told, (1, row), **place, va="center", fontsize=8.5, color=INK, annotation_clip=False)
     panel.set_yticks(range(len(groups)), list(groups))
     panel.set(ylim=(len(groups) - 0.4, -0.6), xscale="log", xlabel="gradient norm before it is clipped")
+    plain_log_ticks(panel.xaxis)
     panel.grid(axis="y", visible=False)
     panel.tick_params(axis="y", left=False)
     return figure
