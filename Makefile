@@ -16,7 +16,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 export OMP_WAIT_POLICY := PASSIVE
 export TQDM_DISABLE := 1
 
-.PHONY: help book notebooks site test lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
+# Real objects for the experiments: a folder with gso/, abo_like/, ycb/ and splits.json.
+REAL ?=
+
+.PHONY: experiments help book notebooks site test lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
 
 help:
 	@echo 'make book        install, run the stale notebooks, build the site, print the page to open'
@@ -25,6 +28,7 @@ help:
 	@echo 'make bench-splats  the splat renderer against torch and C++, side by side (five minutes; needs a C++ compiler)'
 	@echo 'make bench-zeroverse  the data engine against its demands, and against Blender if it is installed (ten minutes)'
 	@echo 'make bench-training  where a training step goes, its memory and its threads, against the demands (a few minutes)'
+	@echo 'make experiments  every experiment of chapters 5, 6 and 8 again from nothing (hours; REAL=DIR adds real objects), then those chapters'
 	@echo 'make gpu-check   on a CUDA machine: tests, equivalence, speed, training, evaluation, into book/results/gpu'
 	@echo 'make clean       remove the site and caches (clean-all: the environment $(VENV) as well)'
 	@echo
@@ -66,6 +70,11 @@ bench-zeroverse: $(READY)
 
 bench-training: $(READY)
 	@TQDM_DISABLE=0 $(BIN)/python -m benchmarks.bench_training
+
+# What is done is skipped; only the runs take long, their results are gathered in seconds.
+experiments: $(READY)
+	@TQDM_DISABLE=0 $(BIN)/lrmzero grid all $(if $(REAL),--real $(REAL))
+	@$(BIN)/python book/run_notebooks.py 05_augmentations 06_stability 08_scaling
 
 # Minutes for all steps together; training takes what the others leave, and goes on when it is called again.
 MINUTES ?= 8

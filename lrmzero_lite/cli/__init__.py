@@ -24,6 +24,8 @@ import sys
 import tyro
 
 from ..errors import InputError
+from ..train.interruption import Interrupted
+from .arguments import is_first_process
 from .convert import convert
 from .data import data, verify
 from .evaluate import evaluate
@@ -46,6 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"lrmzero: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Interrupted as stopped:
+        if is_first_process():
+            print(f"lrmzero: {stopped}", file=sys.stderr)
+        raise SystemExit(128 + stopped.signal) from None
     except KeyboardInterrupt:
         print("lrmzero: stopped; run the same command again to go on.", file=sys.stderr)
         raise SystemExit(130) from None

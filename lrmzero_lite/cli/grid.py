@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from ..errors import InputError
 from ..experiments.backends import Backend
-from .arguments import Device, Rung, pick_device
+from .arguments import Device, Rung, is_first_process, pick_device
 
 
 def grid(
@@ -28,10 +29,10 @@ def grid(
     """Run an experiment of many training runs, from its YAML to a table. What is done is skipped, what was stopped goes on.
 
     Args:
-        name: A grid of the book (augmentations, stability, ...) or a .yaml file.
+        name: A grid of the book (augmentations, stability, ...), a .yaml file, or all for every grid of the book.
         rung: How far the runs are trained, and on what: an entry of the grid's `rungs`.
         runs: Folder of the runs, their training objects and rendered test views; grids can share it.
-        out: Folder of the results; by default book/results/grids/NAME.
+        out: Folder of the results, of all grids the one above them; by default book/results/grids/NAME.
         real: Folder of real objects with splits.json. Without it only Zeroverse objects are judged.
         arms: Only these arms.
         seeds: Only these seeds.
@@ -40,24 +41,46 @@ def grid(
         backend: Where runs are carried out: processes of this machine, torchrun, Slurm or Ray.
         only: Carry out this run and nothing else: what back ends call.
     """
+    from ..experiments.grid import Grid, shipped
+    from ..experiments.one_run import Laboratory
+
+    if real is not None and not (real / "splits.json").exists():
+        raise InputError(f"--real {real} has no splits.json; name a folder with gso/, abo_like/, ycb/ and splits.json.")
+    if name == "all" and (arms or only):
+        raise InputError("The grids have arms of different names; name one grid instead of all, or leave out --arms and --only.")
+    device = pick_device(device)
+    for chosen in shipped() if name == "all" else [name]:
+        folder = out / chosen if out and name == "all" else out
+        laboratory = Laboratory(Grid.read(chosen, rung).only(arms, seeds), runs, real, device)
+        if laboratory.lacks_real_objects:
+            reason = f"The grid {chosen} trains on real objects; name the folder with splits.json with --real"
+            if name != "all":
+                raise InputError(f"{reason}.")
+            print(f"{reason} (left out).")
+            continue
+        _carry_out(chosen, laboratory, folder, arms, seeds, do, backend, only)
+
+
+def _carry_out(name, laboratory, out, arms, seeds, do, backend, only) -> None:
+    """One grid."""
     from ..experiments.campaign import RESULTS, one, prepare, run_grid
     from ..experiments.cost import estimate
     from ..experiments.gather import gather
-    from ..experiments.grid import Grid
-    from ..experiments.one_run import Laboratory
 
-    device = pick_device(device)
-    laboratory = Laboratory(Grid.read(name, rung).only(arms, seeds), runs, real, device)
-    if real is not None and not (real / "splits.json").exists():
-        raise InputError(f"--real {real} has no splits.json; name a folder with gso/, abo_like/, ycb/ and splits.json.")
+    left = [key for key in laboratory.grid.keys if do == "cost" and not laboratory.is_done(key)]
     if only is not None:
-        print(one(laboratory, *only))
+        record = one(laboratory, *only)
+        if is_first_process():
+            print(record)
     elif do == "prepare":
-        prepare(laboratory)
+        prepare(laboratory, workers=os.cpu_count() or 1)
     elif do == "gather":
         print(gather(laboratory, out or RESULTS / laboratory.grid.name))
     elif do == "cost":
-        left = [key for key in laboratory.grid.keys if not laboratory.is_done(key)]
-        print(estimate(laboratory, left).sentence(len(laboratory.grid.keys), 1) if left else "Everything is done.")
+        said = (
+            estimate(laboratory, left).sentence(len(laboratory.grid.keys), backend.at_a_time) if left else "Everything is done."
+        )
+        print(f"{laboratory.grid.name}: {said}")
     else:
-        print(run_grid(name, rung, runs=runs, out=out, real=real, arms=arms, seeds=seeds, device=device, backend=backend))
+        places = {"runs": laboratory.runs, "out": out, "real": laboratory.real, "device": laboratory.device}
+        print(run_grid(name, laboratory.grid.rung_name, **places, arms=arms, seeds=seeds, backend=backend))

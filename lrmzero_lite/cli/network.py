@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
-from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, load_views, pick_device
+from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, is_first_process, load_views, pick_device
 
 if TYPE_CHECKING:
     from ..data.mesh_source import MeshSource
@@ -64,7 +62,6 @@ def train(
     from ..data import ShardSource, Zeroverse
     from ..presets import preset as preset_of
     from ..train import train as run_training
-    from ..train.interruption import Interrupted
 
     run = preset_of(preset)
     plan = replace(run.train.scaled(steps, batch, lr_factor), seed=seed, parallel=parallel or run.train.parallel)
@@ -79,13 +76,8 @@ def train(
     else:
         source = [Zeroverse(run.zeroverse, views, range(run.objects), reuse) for views in run.views_of_sizes]
     stop_after = None if minutes is None else 60 * minutes
-    try:
-        weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
-    except Interrupted as stopped:
-        if _is_first_process():
-            print(f"lrmzero: {stopped}", file=sys.stderr)
-        raise SystemExit(128 + stopped.signal) from None
-    if _is_first_process():
+    weights = run_training(run, out, source, stop_after=stop_after, device=pick_device(device), workers=workers)
+    if is_first_process():
         print(weights)
 
 
@@ -158,7 +150,3 @@ def _real_objects(folder: Path, run: RunConfig) -> list[MeshSource]:
     found = split_objects(folder, "real_train") if (folder / "splits.json").exists() else find_objects(folder)
     return [MeshSource([ref.path for ref in found], views) for views in run.views_of_sizes]
 
-
-def _is_first_process() -> bool:
-    """Of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ..errors import InputError
 from .backends import SAY, Backend, carry_out
 from .cost import estimate
 from .data_mix import make_pool
@@ -44,6 +45,8 @@ def run_grid(
     grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
     laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, device)
     out = Path(out) if out else RESULTS / grid.name
+    if laboratory.lacks_real_objects:
+        raise InputError(f"The grid {grid.name} trains on real objects; name the folder with splits.json as real.")
     left = [key for key in grid.keys if not laboratory.is_done(key)]
     if left:
         with _threads(1 if device == "cpu" else torch.get_num_threads()):

@@ -90,7 +90,7 @@ def objects_in(folder: Path) -> int:
 def make_pool(root: Path, kind: str, config: ZeroverseConfig, views: ViewsConfig, seeds: range, **options: Any) -> Path:
     """A pool that holds at least these seeds, made where it lacks them. `options` are those of `write_shards`.
 
-    A pool of more than one shard holds whole ones, so that it can grow while others read it.
+    A pool of more than one shard holds whole ones: runs that read it go on while it grows, one that starts meanwhile is refused.
     """
     folder, count = pool_folder(root, kind, config, views), len(seeds)
     if objects_in(folder) < count:

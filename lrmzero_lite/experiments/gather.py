@@ -23,10 +23,14 @@ from ..files import atomic_path, read_json, write_json, write_text
 from ..provenance import Provenance
 from ..train.monitor import COLUMNS, SAMPLE, read_log
 from .grid_results import CURVES_FILE, GRID_FILE, RESULTS_FILE, RUNS_FILE
-from .one_run import RECORD, Laboratory
+from .one_run import RECORD, Laboratory, outcome_at
 from .test_objects import kind_of
 
 SAMPLES = "samples"
+RUN_COLUMNS = (
+    "arm", "seed", "outcome", "diverged_at", "symptom", "steps", "objects", "val_psnr", "val_point", "clipped", "skipped", "bad",
+    "first_bad", "longest_gradient", "weights_sha256",
+)  # fmt: skip
 LEFT_OUT = ("seconds",)  # columns of a log that no two runs agree on
 
 
@@ -38,11 +42,13 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     grid, out = laboratory.grid, Path(out)
     done = [key for key in sorted(grid.keys, key=_order(grid)) if laboratory.is_done(key)]
     if not done:
-        raise InputError(f"No run of the grid {grid.name} is done in {laboratory.runs}; start it without --gather.")
+        raise InputError(f"No run of the grid {grid.name} is done in {laboratory.runs}; start it without --do gather.")
     folders = {key: (laboratory.folder(grid.arm(key[0]), key[1]), laboratory.judged(grid.arm(key[0]), key[1])) for key in done}
     records = {key: read_json(judged / RECORD) for key, (_, judged) in folders.items()}
     rows = [row for key, (_, judged) in folders.items() for row in _object_rows(judged, *key)]
-    _write(out / RUNS_FILE, [{"arm": arm, "seed": seed, **records[arm, seed]["what"]} for arm, seed in done])
+    outcome = lambda key: asdict(outcome_at(laboratory, grid.arm(key[0]), key[1]))
+    became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **outcome(key)} for key in done]
+    _write(out / RUNS_FILE, became, RUN_COLUMNS)
     _write(out / RESULTS_FILE, rows, ["arm", "seed", "set", "kind", "object", *METRICS])
     _write(out / CURVES_FILE, [row for key, (folder, _) in folders.items() for row in _log_rows(folder, *key)])
     _save_samples(out / SAMPLES, {key: folder / SAMPLE for key, (folder, _) in folders.items()})

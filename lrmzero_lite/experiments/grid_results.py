@@ -161,7 +161,7 @@ def _read(path: Path) -> Iterable[dict[str, Any]]:
             for row in csv.DictReader(file):
                 yield {name: value if name in TEXTS else _number(value) for name, value in row.items()}
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); gather the grid again with `lrmzero grid --gather`.") from error
+        raise InputError(f"{path} cannot be read ({error}); gather the grid again with `--do gather`.") from error
 
 
 def _number(cell: str) -> int | float | None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -24,7 +25,7 @@ from ..train.guards import RunLost, replay
 from ..train.loop import train, what_is_learnt
 from ..train.monitor import read_log
 from .data_mix import pool_folder, training_source
-from .divergence import outcome_of, white_validation_psnr
+from .divergence import Outcome, outcome_of, white_validation_psnr
 from .grid import Arm, Grid
 from .test_objects import TestObjects
 
@@ -47,6 +48,11 @@ class Laboratory:
     @cached_property
     def test_objects(self) -> TestObjects:
         return TestObjects(self.real, self.grid.rung.sets, self.grid.rung.judged)
+
+    @property
+    def lacks_real_objects(self) -> bool:
+        """Whether an arm trains on real objects and there are none."""
+        return self.real is None and any(arm.data.real for arm in self.grid.arms)
 
     @property
     def pools(self) -> Path:
@@ -118,7 +124,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
             return judged / RECORD
         if not lost:
             _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
-        record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, run, lost)}
+        record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
@@ -146,20 +152,24 @@ def _judge(laboratory: Laboratory, arm: Arm, weights: Path, out: Path, run: RunC
     )
 
 
-def _what_became(folder: Path, run: RunConfig, lost: bool) -> dict[str, Any]:
+def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
     """What of a run is the same whenever and wherever it is carried out."""
     log = read_log(folder)
-    rows = [dict(zip(log, values)) for values in zip(*log.values())]
-    config = run.train
-    white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
-    outcome, last = outcome_of(rows, lost=lost, steps=config.steps, white_psnr=white), rows[-1]
-    value = lambda name: None if last[name] != last[name] else last[name]
-    validated = [row for row in rows if row["val_psnr"] == row["val_psnr"]]
-    found = asdict(outcome) | {"steps": int(last["step"]), "objects": int(last["objects"])}
-    found |= {name: validated[-1][name] if validated else None for name in ("val_psnr", "val_point")}
-    found |= {name: int(value(name) or 0) for name in ("clipped", "skipped", "bad")}
+    last = lambda name: float(log[name][-1]) if log[name][-1] == log[name][-1] else 0.0
+    validated = np.flatnonzero(np.isfinite(log["val_psnr"]))
+    found = {"steps": int(last("step")), "objects": int(last("objects"))}
+    found |= {name: float(log[name][validated[-1]]) if len(validated) else None for name in ("val_psnr", "val_point")}
+    found |= {name: int(last(name)) for name in ("clipped", "skipped", "bad")}
     found |= _first_bad(folder)
     return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
+
+
+def outcome_at(laboratory: Laboratory, arm: Arm, seed: int) -> Outcome:
+    """What the log of a run says became of it; `gather` asks, so that all runs are judged by the same rules."""
+    folder, run = laboratory.folder(arm, seed), laboratory.run_of(arm, seed)
+    config = run.train
+    white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
+    return outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
 
 
 def _first_bad(folder: Path) -> dict[str, str | None]:

@@ -83,8 +83,9 @@ def load_perceptual(device: str = "cpu", *, url: str = URL, md5: str = MD5, cach
 def random_perceptual(device: str = "cpu", *, divide: int = 8, seed: int = 19) -> PerceptualLoss:
     """The loss with untrained features: the layout of VGG-19, narrower, filters drawn so that activations keep their scale.
 
-    It stands for a perceptual loss where VGG-19 is too slow, or cannot be had. What it knows of images is their edges at
-    several scales, nothing of what they show.
+    It stands for a perceptual loss where VGG-19 is too slow, or cannot be had: another L1 error over several scales, with
+    gradients of the same kind. It knows nothing of images, and weighs an even shift of colour more than a pattern, which a
+    trained network does not.
     """
     loss, generator = PerceptualLoss(divide), torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -79,7 +79,8 @@ def test_a_stream_gives_the_objects_of_the_pools(pools):
 
 def test_orders_show_all_objects_once_by_complexity(pools):
     mix = replace(DataMix(objects=12), order="easy first")
-    easy, hard, growing = (source(replace(mix, order=order), pools, steps=10) for order in ("easy first", "hard first", "growing"))
+    orders = ("easy first", "hard first", "growing")
+    easy, hard, growing = (source(replace(mix, order=order), pools, steps=10) for order in orders)
     assert easy.ends == (2, 5, 8, 10)
     hardness = lambda selection: [complexity(s.recipe(at)) for s, positions in selection.parts for at in positions]
     quarters = [hardness(selection) for selection in easy.sources]
@@ -91,7 +92,8 @@ def test_orders_show_all_objects_once_by_complexity(pools):
 
 
 def test_complexity_counts_bodies_then_height_fields():
-    recipe = lambda n, fields, cut: {"recipe": {"primitives": ["cube"] * n, "height_fields": fields, "boolean": cut, "wireframe": None}}
+    built = lambda n, fields, cut: {"primitives": ["cube"] * n, "height_fields": fields, "boolean": cut, "wireframe": None}
+    recipe = lambda *of: {"recipe": built(*of)}
     ordered = [recipe(1, 0, None), recipe(1, 6, None), recipe(1, 0, {}), recipe(3, 0, None), recipe(3, 2, {})]
     assert [complexity(r) for r in ordered] == sorted(complexity(r) for r in ordered) == [(1, 0), (1, 6), (2, 0), (3, 0), (4, 2)]
 

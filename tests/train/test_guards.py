@@ -13,8 +13,9 @@ from lrmzero_lite.data import Zeroverse
 from lrmzero_lite.presets import SMOKE
 from lrmzero_lite.train import Stage, TrainConfig, loop, train
 from lrmzero_lite.train.checkpoint import NAME
-from lrmzero_lite.train.guards import Guards, _FirstNotFinite, replay, save_bad_step
+from lrmzero_lite.train.guards import Guards, RunLost, _FirstNotFinite, replay, save_bad_step
 from lrmzero_lite.train.health import check
+from lrmzero_lite.train.parallel import Team
 
 CONFIG = TrainConfig(clip_norm=1.0, skip_factor=20.0, stop_after_bad=3)
 STEPS = 5
@@ -105,6 +106,46 @@ def test_a_skipped_step_is_reproduced_exactly(tmp_path, source):
     assert again.loss == again.saved_loss and again.norm == pytest.approx(again.saved_norm, rel=1e-6)
     assert again.first is None and 0 < again.largest_norm <= again.norm and "everything is finite" in str(again)
     assert int(last_row(tmp_path)["skipped"]) == STEPS
+
+
+def test_without_guards_every_step_is_taken_and_none_is_shortened():
+    off, seen = replace(CONFIG, guards=False), []
+    guards = Guards()
+    admitted = [guards.admit(0.1, norm, off, record=lambda *a: seen.append(a)) for norm in (0.5, 1.5, 50.0, math.nan, math.inf)]
+    assert admitted == [True] * 5 and guards.as_dict() | {"bad_in_a_row": 0} == Guards(bad=2).as_dict()
+    assert [reason for reason, _, _ in seen] == ["not finite"]  # the first one is saved all the same
+
+
+def test_the_same_seed_with_and_without_guards(tmp_path, source, monkeypatch):
+    """One poisoned batch: with guards the run goes on without that step, without them it is lost from there."""
+    make = loop.make_batch
+
+    def poisoned(source, step, **options):
+        inputs, targets = make(source, step, **options)
+        if step == 2:
+            targets.images[0, 0, 3, 4, :3] = math.nan
+        return inputs, targets
+
+    monkeypatch.setattr(loop, "make_batch", poisoned)
+    with_guards = replace(RUN, train=replace(RUN.train, stop_after_bad=2))
+    train(with_guards, tmp_path / "on", source, progress=False)
+    with pytest.raises(RunLost, match="2 steps in a row"):
+        train(replace(with_guards, train=replace(with_guards.train, guards=False)), tmp_path / "off", source, progress=False)
+    rows = {name: list(csv.DictReader((tmp_path / name / "metrics.csv").open(newline=""))) for name in ("on", "off")}
+    assert rows["on"][0]["loss"] == rows["off"][0]["loss"] and rows["on"][0]["grad_norm"] == rows["off"][0]["grad_norm"]
+    counted = {name: [row["bad"] for row in log] for name, log in rows.items()}
+    assert counted == {"on": ["0", "0", "1", "1", "1"], "off": ["0", "0", "1", "2"]}
+    assert replay(tmp_path / "off" / "bad_step_000002.pt").first.startswith("target images")
+
+
+def test_without_guards_an_infinite_gradient_is_left_as_it_is():
+    """A limit of infinity would multiply every entry by inf / inf."""
+    team, layer = Team(), nn.Linear(2, 1, bias=False)
+    layer.weight.grad = torch.tensor([[math.inf, 3.0]])
+    assert team.clip_gradients(layer, None) == math.inf and layer.weight.grad.tolist() == [[math.inf, 3.0]]
+    layer.weight.grad = torch.tensor([[4.0, 3.0]])
+    assert team.clip_gradients(layer, None) == 5.0 and layer.weight.grad.tolist() == [[4.0, 3.0]]
+    assert team.clip_gradients(layer, 1.0) == 5.0 and layer.weight.grad.norm() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_gradient_that_is_not_finite_is_found_where_it_begins():

@@ -1,17 +1,21 @@
 """The perceptual loss: its formula on a small network of the same layout, its download from a local server."""
 
+import csv
 import hashlib
 import http.server
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
-from lrmzero_lite import download
-from lrmzero_lite.train import perceptual
-from lrmzero_lite.train.perceptual import PerceptualLoss, load_perceptual
+from lrmzero_lite import InputError, download
+from lrmzero_lite.data import Zeroverse
+from lrmzero_lite.presets import SMOKE
+from lrmzero_lite.train import Stage, perceptual, train
+from lrmzero_lite.train.perceptual import CHANNELS, PerceptualLoss, load_perceptual, random_perceptual
 
 SMALL = ((4, 4), (5, 5), (6, 6, 6, 6), (7, 7, 7, 7), (8, 8))
 
@@ -125,3 +129,33 @@ def test_without_weights_one_line_is_said(broken, server, matconvnet_file, tmp_p
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("Perceptual loss off")
     assert not any((tmp_path / "cache").iterdir())
+
+
+def test_untrained_features_are_the_same_everywhere_and_keep_their_scale(rng):
+    loss, again = random_perceptual(), random_perceptual()
+    assert all(torch.equal(a, b) for a, b in zip(loss.parameters(), again.parameters(), strict=True))
+    assert [c.out_channels for c in loss.convolutions] == [c // 8 for block in CHANNELS for c in block]
+    images = torch.from_numpy(rng.random((4, 64, 64, 3), dtype=np.float32))
+    powers = [float(m.square().mean()) for m in loss.features(images)]
+    assert max(powers) / min(powers) < 30  # He's rule: over 13 convolutions and 4 poolings no layer fades or explodes
+    assert float(loss(images, images)) == 0
+
+
+def test_untrained_features_weigh_even_errors_more_than_patterns():
+    """Of two errors of the same squared size: what its docstring warns of, a trained network does the opposite."""
+    truth = torch.full((1, 32, 32, 3), 0.5)
+    checks = (torch.arange(32)[:, None] // 4 + torch.arange(32) // 4) % 2 * 0.2 - 0.1
+    loss = random_perceptual()
+    even, pattern = (float(loss(truth + error, truth)) for error in (0.1, checks[None, :, :, None]))
+    assert even > 1.1 * pattern > 0
+
+
+def test_a_run_with_untrained_features_downloads_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "load_perceptual", lambda *a: pytest.fail("VGG-19 is not asked for"))
+    config = replace(SMOKE.train, stages=(Stage(16, 2, 2, 1e-3, 1),), perceptual_weight=0.2, perceptual_features="random")
+    train(replace(SMOKE, train=config), tmp_path, Zeroverse(SMOKE.zeroverse, SMOKE.views, range(4)), progress=False)
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["perceptual"]) > 0 and row["l2_only"] == "0" for row in rows)
+    with pytest.raises(InputError, match="perceptual_features = 'vgg' is unknown; use one of vgg19, random"):
+        replace(SMOKE.train, perceptual_features="vgg")
