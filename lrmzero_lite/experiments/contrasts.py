@@ -95,7 +95,7 @@ def matched_arms(results: GridResults, axis: str, values: Sequence[tuple[Any, An
     if not pairs:
         known = sorted({name for axes in results.axes.values() for name in axes})
         raise InputError(
-            f"No two arms differ in {axis!r} alone as asked; the axes of this grid are {', '.join(known) or 'none'}."
+            f"No two arms differ in {axis!r} alone as asked; the axes here are {', '.join(known) or 'none'}."
         )
     return pairs
 

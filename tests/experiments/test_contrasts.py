@@ -87,7 +87,7 @@ def test_arms_are_matched_in_everything_but_the_axis(tmp_path):
     assert matched_arms(grid, "share") == [("1, 0.2", "1, 0.8"), ("2, 0.2", "2, 0.8"), ("4, 0.2", "4, 0.8")]
     assert matched_arms(grid, "rate")[0] == ("1, 0.2", "4, 0.2")
     assert matched_arms(grid, "share", [(0.5, 0.2), (0.5, 0.9)])[0] == ("1, 0.5", "1, 0.2")
-    with pytest.raises(InputError, match="differ in 'colour' alone as asked; the axes of this grid are rate, share, steps"):
+    with pytest.raises(InputError, match="differ in 'colour' alone as asked; the axes here are rate, share, steps"):
         matched_arms(grid, "colour")
     with pytest.raises(InputError, match="differ in 'share' alone as asked"):
         matched_arms(grid, "share", [(0.5, 0.9)])
