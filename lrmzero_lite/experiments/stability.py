@@ -101,6 +101,28 @@ def _median_norm(results: GridResults, arm: str, seed: int) -> float | None:
     return float(np.median(norms)) if len(norms) else None
 
 
+def first_difference(results: GridResults, first: str, second: str, seed: int, column: str = "loss") -> int | None:
+    """The first step at which the logs of two arms give another number in `column`; None if they never do.
+
+    Two runs are two processes, so what they share is what a seed alone decides. A log keeps six digits.
+    Raises InputError if a run has no log.
+    """
+    logs = []
+    for arm in (first, second):
+        rows = {row["step"]: str(row[column]) for row in results.curves if (row["arm"], row["seed"]) == (arm, seed)}
+        if not rows:
+            raise InputError(f"{arm!r}, seed {seed} has no log; run the grid {results.about['name']} to its end.")
+        logs.append(rows)
+    steps = sorted(logs[0].keys() | logs[1].keys())
+    return next((step for step in steps if logs[0].get(step) != logs[1].get(step)), None)
+
+
+def first_counted(results: GridResults, arm: str, seed: int, columns: Sequence[str] = ("clipped", "skipped")) -> int | None:
+    """The first logged step at which a counter of the guards is above 0; None if the guards never acted."""
+    curves = [results.curve(arm, seed, column) for column in columns]
+    return min((int(steps[counts > 0][0]) for steps, counts in curves if (counts > 0).any()), default=None)
+
+
 def paper_rows_table(paper: Mapping[str, Any], results: GridResults, sets: Sequence[str], table: str = "10") -> str:
     """Tab. 10 as markdown: the paper's settings and result, and beside them ours at every learning rate of the grid.
 

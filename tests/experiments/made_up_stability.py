@@ -45,7 +45,7 @@ def write_stability_grid(
             gone, skipped = after and became.outcome == "lost", after and became.symptom == "steps skipped"
             row = {"arm": arm, "seed": seed, "step": step, "loss": "" if gone else 0.5 if after else 1 / (step + 5)}
             row |= {"grad_norm": "inf" if gone else norm(axes, seed), "skipped": step - at + 1 if skipped or gone else 0}
-            row |= {"bad": step - at + 1 if gone else 0}
+            row |= {"clipped": 0, "bad": step - at + 1 if gone else 0}
             curves.append(row)
         if became.outcome != "lost":
             rows += [

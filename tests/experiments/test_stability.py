@@ -9,7 +9,14 @@ from lrmzero_lite.evaluate import load_paper
 from lrmzero_lite.experiments import load_grid
 from lrmzero_lite.experiments.contrasts import matched_arms, paired_failures
 from lrmzero_lite.experiments.divergence import Outcome
-from lrmzero_lite.experiments.stability import endings, norm_ratio, paper_rows_table, with_factors
+from lrmzero_lite.experiments.stability import (
+    endings,
+    first_counted,
+    first_difference,
+    norm_ratio,
+    paper_rows_table,
+    with_factors,
+)
 
 from .made_up_stability import SEEDS, write_stability_grid
 
@@ -85,6 +92,17 @@ def test_ratios_of_gradient_norms_are_paired_by_seed(rates, paper_rows):
     assert single[0] == pytest.approx(5) and single[3] == len(SEEDS)
     with pytest.raises(InputError, match="have gradients to compare"):
         norm_ratio(paper_rows, [("nothing", "nothing")])
+
+
+def test_two_logs_are_the_same_until_one_of_them_diverges(rates, paper_rows):
+    healthy, broken = "rate 1, boolean 0.0", "rate 25, boolean 0.0"
+    assert first_difference(rates, healthy, "rate 5, boolean 0.0", 1) is None
+    assert [first_difference(rates, healthy, broken, seed) for seed in SEEDS] == [10, 11, 12]
+    assert first_difference(rates, healthy, broken, 0, "grad_norm") == 1
+    assert first_difference(paper_rows, "row 1, rate 10", "row 2, rate 10", 0) == 8  # from there on it has no number
+    assert (first_counted(rates, broken, 0), first_counted(paper_rows, "row 2, rate 10", 0, ("skipped",))) == (None, 8)
+    with pytest.raises(InputError, match="'nothing', seed 0 has no log"):
+        first_difference(rates, healthy, "nothing", 0)
 
 
 def test_the_table_of_the_paper_beside_ours(rates, paper_rows):
