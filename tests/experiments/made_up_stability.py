@@ -65,7 +65,7 @@ def write_stability_grid(
             writer.writerows(table)
     about = {
         "name": name, "title": "made up", "source": "a test", "rung": "lite", "preset": "lite", "steps": STEPS, "size": 32,
-        "protocol": "gso4", "seeds": list(SEEDS), "sets": {"zeroverse-test": len(OBJECTS)}, "missing": [],
+        "protocol": "gso4", "seeds": list(SEEDS), "sets": {"zeroverse-test": len(OBJECTS)}, "missing": [], "set": {},
         "arms": {
             arm: {
                 "axes": {"steps": STEPS, "width": 256, "objects": of.data.objects, **of.axes}, "set": dict(of.settings),
