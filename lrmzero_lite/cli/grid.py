@@ -48,20 +48,20 @@ def grid(
         raise InputError(f"--real {real} has no splits.json; name a folder with gso/, abo_like/, ycb/ and splits.json.")
     if name == "all" and (arms or only):
         raise InputError("The grids have arms of different names; name one grid instead of all, or leave out --arms and --only.")
-    device = pick_device(device)
+    here = pick_device(device)
     for chosen in shipped() if name == "all" else [name]:
         folder = out / chosen if out and name == "all" else out
-        laboratory = Laboratory(Grid.read(chosen, rung).only(arms, seeds), runs, real, device)
+        laboratory = Laboratory(Grid.read(chosen, rung).only(arms, seeds), runs, real, here)
         if laboratory.lacks_real_objects:
             reason = f"The grid {chosen} trains on real objects; name the folder with splits.json with --real"
             if name != "all":
                 raise InputError(f"{reason}.")
             print(f"{reason} (left out).")
             continue
-        _carry_out(chosen, laboratory, folder, arms, seeds, do, backend, only)
+        _carry_out(chosen, laboratory, folder, arms, seeds, do, backend, only, device)
 
 
-def _carry_out(name, laboratory, out, arms, seeds, do, backend, only) -> None:
+def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) -> None:
     """One grid."""
     from ..experiments.campaign import RESULTS, one, prepare, run_grid
     from ..experiments.cost import estimate
@@ -82,5 +82,5 @@ def _carry_out(name, laboratory, out, arms, seeds, do, backend, only) -> None:
         )
         print(f"{laboratory.grid.name}: {said}")
     else:
-        places = {"runs": laboratory.runs, "out": out, "real": laboratory.real, "device": laboratory.device}
+        places = {"runs": laboratory.runs, "out": out, "real": laboratory.real, "device": device}
         print(run_grid(name, laboratory.grid.rung_name, **places, arms=arms, seeds=seeds, backend=backend))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -32,27 +33,29 @@ def run_grid(
     arms: Sequence[str] = (),
     seeds: Sequence[int] = (),
     backend: Backend | None = None,
-    device: str = "cpu",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     say: Callable[[str], None] = SAY,
 ) -> Path:
     """Carry out what is missing of a grid and gather its results into `out` (by default book/results/grids/NAME).
 
     The cost is measured and said first. arms, seeds: only these. real: folder of real objects with splits.json; without it
-    only Zeroverse objects are judged, and arms that train on real ones are refused.
+    only Zeroverse objects are judged, and grids that train on real ones are refused. device: "auto" is a GPU where a run finds
+    one, which on a cluster need not be here.
     Returns the folder of the results; of a back end that only submits (Slurm) the results come later.
     Raises InputError for what does not fit, and if runs failed: the others are finished and kept.
     """
     grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
-    laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, device)
+    here = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, here)
     out = Path(out) if out else RESULTS / grid.name
     if laboratory.lacks_real_objects:
         raise InputError(f"The grid {grid.name} trains on real objects; name the folder with splits.json as real.")
     left = [key for key in grid.keys if not laboratory.is_done(key)]
     if left:
-        with _threads(1 if device == "cpu" else torch.get_num_threads()):
+        with _threads(1 if here == "cpu" else torch.get_num_threads()):
             say(estimate(laboratory, left).sentence(len(grid.keys), backend.at_a_time))
         prepare(laboratory, workers=os.cpu_count() or 1)
-        verb = verb_of(name, laboratory)
+        verb = verb_of(name, laboratory, device)
         command = lambda key: [*verb, "--only", key[0], str(key[1])]
         only = [
             word for option, values in (("--arms", arms), ("--seeds", seeds)) if values for word in (option, *map(str, values))
@@ -76,9 +79,9 @@ def one(laboratory: Laboratory, arm: str, seed: int) -> Path:
     return carry_out_run(laboratory, laboratory.grid.arm(arm), seed)
 
 
-def verb_of(name: str | Path, laboratory: Laboratory) -> list[str]:
+def verb_of(name: str | Path, laboratory: Laboratory, device: str) -> list[str]:
     """`lrmzero grid` with the options that say where this laboratory is; back ends add the run."""
-    options = ["--rung", laboratory.grid.rung_name, "--runs", str(laboratory.runs), "--device", laboratory.device]
+    options = ["--rung", laboratory.grid.rung_name, "--runs", str(laboratory.runs), "--device", device]
     options += ["--real", str(laboratory.real)] if laboratory.real else []
     return [sys.executable, "-m", "lrmzero_lite.cli", "grid", str(name), *options]
 

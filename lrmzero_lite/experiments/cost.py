@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..provenance import config_hash, device_name, plain_config
 from ..train.loop import train
 from .data_mix import objects_in, pool_folder
 from .grid import Arm
-from .one_run import Laboratory
+from .one_run import Laboratory, seconds_of_work
 
 STEPS = 6  # steps of every stage that are timed; the second half of them counts
 OBJECTS = 4  # made and judged
@@ -31,18 +30,20 @@ FREE = (  # what does not change the time of a step
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds on this machine: of the pools that lack, and of every run that is left; or GPU seconds of training there."""
+    """Seconds on this machine, of its CPU or of its GPU: of the pools that lack, and of every run that is left."""
 
     pools: float
     runs: dict[tuple[str, int], float]
+    unit: str = "CPU"  # or GPU
 
     def sentence(self, total: int, at_a_time: int) -> str:
-        """What is left to do and how long it takes."""
-        together = self.pools + sum(self.runs.values())
-        wall = self.pools + sum(self.runs.values()) / max(1, min(at_a_time, len(self.runs)))
-        pools = f" {self.pools / 60:.0f} minutes of it for training objects." if self.pools >= 30 else ""
-        each = f"{len(self.runs)} of {total} runs to do, {min(self.runs.values()) / 60:.1f} to {max(self.runs.values()) / 60:.1f}"
-        return f"{each} minutes each. Together {together / 60:.0f} minutes, about {wall / 60:.0f} minutes from now.{pools}"
+        """What is left to do, and how long it would take on this machine."""
+        minutes = sorted(seconds / 60 for seconds in self.runs.values())
+        together = sum(minutes) + self.pools / 60
+        wall = self.pools / 60 + sum(minutes) / max(1, min(at_a_time, len(minutes)))
+        each = f"{len(minutes)} of {total} runs to do, {minutes[0]:.1f} to {minutes[-1]:.1f} {self.unit} minutes each"
+        pools = f", {self.pools / 60:.0f} of them for training objects" if self.pools >= 30 else ""
+        return f"{each}. Together {together:.0f} {self.unit} minutes{pools}: about {wall:.0f} minutes if done here."
 
 
 def estimate(laboratory: Laboratory, keys: Sequence[tuple[str, int]]) -> Cost:
@@ -65,9 +66,10 @@ def estimate(laboratory: Laboratory, keys: Sequence[tuple[str, int]]) -> Cost:
     count = len(laboratory.test_objects.objects)
     if len(known) > before:
         write_json(memory, known)
+    unit = "CPU" if laboratory.device == "cpu" else "GPU"
     there = lambda of: objects_in(pool_folder(laboratory.pools, *of))
     lacking = sum(max(0, len(seeds) - there(of)) for *of, seeds in laboratory.wanted_pools())
-    return Cost(lacking * making, {key: seconds + count * judging for key, seconds in runs.items()})
+    return Cost(lacking * making, {key: seconds + count * judging for key, seconds in runs.items()}, unit)
 
 
 def _work(run: RunConfig, arm: Arm) -> dict:
@@ -86,7 +88,11 @@ def _step_seconds(laboratory: Laboratory, run: RunConfig) -> list[float]:
     clock: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         sources = [Zeroverse(run.zeroverse, views, range(2 * OBJECTS)) for views in run.views_of_sizes]
-        options = {"device": laboratory.device, "progress": False, "watch": lambda row: clock.append(_clock(laboratory.device))}
+        options = {
+            "device": laboratory.device,
+            "progress": False,
+            "watch": lambda row: clock.append(seconds_of_work(laboratory.device)),
+        }
         train(replace(run, train=short), folder, [_Kept(source) for source in sources], **options)
     taken = np.diff(clock, prepend=np.nan).reshape(len(stages), STEPS)[:, STEPS // 2 :]
     return [statistics.median(steps) for steps in taken.tolist()]
@@ -96,18 +102,18 @@ def _object_seconds(laboratory: Laboratory) -> tuple[float, float]:
     """Seconds to make and render a training object, and to judge a test object whose views are there."""
     arm = laboratory.grid.arms[0]
     run = laboratory.run_of(arm, 0)
-    dataset, started = Zeroverse(run.zeroverse, run.views_of_sizes[-1], range(OBJECTS)), _clock("cpu")
+    dataset, started = Zeroverse(run.zeroverse, run.views_of_sizes[-1], range(OBJECTS)), seconds_of_work("cpu")
     for position in range(OBJECTS):
         dataset.select(position)
-    making = (_clock("cpu") - started) / OBJECTS
+    making = (seconds_of_work("cpu") - started) / OBJECTS
     few, size = laboratory.test_objects.objects[-OBJECTS:], run.train.stages[-1].size
     options = {"size": size, "baselines": False, "progress": False, "device": laboratory.device, "name": "cost"}
     with tempfile.TemporaryDirectory() as folder:
         for turn in ("views", "again"):
-            started = _clock(laboratory.device)
+            started = seconds_of_work(laboratory.device)
             places = {"out": Path(folder) / turn, "views_cache": Path(folder) / "cache"}
             evaluate(GSLRM(run.model).to(laboratory.device), few, laboratory.grid.rung.protocol, **places, **options)
-    return making, (_clock(laboratory.device) - started) / len(few)
+    return making, (seconds_of_work(laboratory.device) - started) / len(few)
 
 
 class _Kept:
@@ -127,8 +133,3 @@ class _Kept:
             self.views[index] = self.source.select(index)
         posed = self.views[index]
         return posed if choose is None else posed[list(choose(posed.cameras))]
-
-
-def _clock(device: str) -> float:
-    """CPU seconds of this process; on a GPU the time that passes."""
-    return time.process_time() if device == "cpu" else time.perf_counter()

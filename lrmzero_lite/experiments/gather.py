@@ -23,7 +23,7 @@ from ..files import atomic_path, read_json, write_json, write_text
 from ..provenance import Provenance
 from ..train.monitor import COLUMNS, SAMPLE, read_log
 from .grid_results import CURVES_FILE, GRID_FILE, RESULTS_FILE, RUNS_FILE
-from .one_run import RECORD, Laboratory, outcome_at
+from .one_run import RECORD, Laboratory, diagnosis_of
 from .test_objects import kind_of
 
 SAMPLES = "samples"
@@ -46,21 +46,21 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     folders = {key: (laboratory.folder(grid.arm(key[0]), key[1]), laboratory.judged(grid.arm(key[0]), key[1])) for key in done}
     records = {key: read_json(judged / RECORD) for key, (_, judged) in folders.items()}
     rows = [row for key, (_, judged) in folders.items() for row in _object_rows(judged, *key)]
-    outcome = lambda key: asdict(outcome_at(laboratory, grid.arm(key[0]), key[1]))
-    became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **outcome(key)} for key in done]
+    said = lambda key: diagnosis_of(laboratory, grid.arm(key[0]), key[1])
+    became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **said(key)} for key in done]
     _write(out / RUNS_FILE, became, RUN_COLUMNS)
     _write(out / RESULTS_FILE, rows, ["arm", "seed", "set", "kind", "object", *METRICS])
     _write(out / CURVES_FILE, [row for key, (folder, _) in folders.items() for row in _log_rows(folder, *key)])
     _save_samples(out / SAMPLES, {key: folder / SAMPLE for key, (folder, _) in folders.items()})
     made = {f"{arm}, seed {seed}": records[arm, seed]["made"] for arm, seed in done}
     seconds = sum(entry["cpu_seconds"] for entry in made.values())
-    settings = _settings(laboratory)
+    settings, unit = _settings(laboratory), "CPU" if laboratory.device == "cpu" else "GPU"
     command = f"lrmzero grid {grid.name} --rung {grid.rung_name}"
     provenance = Provenance.collect(settings, seed=None, seconds=seconds, device=laboratory.device, command=command).as_dict()
     del provenance["config"]  # it is the file itself
     missing = [f"{arm}, seed {seed}" for arm, seed in grid.keys if (arm, seed) not in records]
     counts = {name: len({row["object"] for row in rows if row["set"] == name}) for name in dict.fromkeys(r["set"] for r in rows)}
-    found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1)}
+    found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1), "unit": unit}
     write_json(out / GRID_FILE, {**found, "provenance": provenance})
     return out
 

@@ -78,8 +78,8 @@ class GridResults:
         devices = ", ".join(dict.fromkeys(entry["device"] for entry in made))
         dates = sorted({entry["date"] for entry in made})
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-        minutes = self.about["cpu_seconds"] / 60
-        return f"grid {self.about['name']} · {len(made)} runs · commit {commits} · {devices} · {minutes:.0f} CPU minutes · {when}"
+        spent = f"{self.about['cpu_seconds'] / 60:.0f} {self.about.get('unit', 'CPU')} minutes"
+        return f"grid {self.about['name']} · {len(made)} runs · commit {commits} · {devices} · {spent} · {when}"
 
     def scores(
         self,

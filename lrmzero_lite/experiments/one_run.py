@@ -25,7 +25,7 @@ from ..train.guards import RunLost, replay
 from ..train.loop import train, what_is_learnt
 from ..train.monitor import read_log
 from .data_mix import pool_folder, training_source
-from .divergence import Outcome, outcome_of, white_validation_psnr
+from .divergence import outcome_of, white_validation_psnr
 from .grid import Arm, Grid
 from .test_objects import TestObjects
 
@@ -110,7 +110,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     folder, judged = laboratory.folder(arm, seed), laboratory.judged(arm, seed)
     if (judged / RECORD).exists():
         return judged / RECORD
-    run, started = laboratory.run_of(arm, seed), time.process_time()
+    run, started = laboratory.run_of(arm, seed), seconds_of_work(laboratory.device)
     try:
         lost = (folder / LOST).exists()
         if not lost:
@@ -128,12 +128,17 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     finally:
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
-            write_json(folder / COST, {"cpu_seconds": round(spent + time.process_time() - started, 2)})
+            write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
     record["made"] = _made(folder, run, laboratory.device)
     write_json(judged / RECORD, record)
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def seconds_of_work(device: str) -> float:
+    """CPU seconds of this process, which other work on the machine does not change; on a GPU the time that passes."""
+    return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 def _judge(laboratory: Laboratory, arm: Arm, weights: Path, out: Path, run: RunConfig) -> None:
@@ -160,16 +165,16 @@ def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
     found = {"steps": int(last("step")), "objects": int(last("objects"))}
     found |= {name: float(log[name][validated[-1]]) if len(validated) else None for name in ("val_psnr", "val_point")}
     found |= {name: int(last(name)) for name in ("clipped", "skipped", "bad")}
-    found |= _first_bad(folder)
     return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
 
 
-def outcome_at(laboratory: Laboratory, arm: Arm, seed: int) -> Outcome:
-    """What the log of a run says became of it; `gather` asks, so that all runs are judged by the same rules."""
+def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:
+    """What became of a run by its log and its saved steps; `gather` asks, so that all runs are judged by the same rules."""
     folder, run = laboratory.folder(arm, seed), laboratory.run_of(arm, seed)
     config = run.train
     white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
-    return outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
+    outcome = outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
+    return asdict(outcome) | _first_bad(folder)
 
 
 def _first_bad(folder: Path) -> dict[str, str | None]:
@@ -179,7 +184,8 @@ def _first_bad(folder: Path) -> dict[str, str | None]:
         return {"first_bad": None, "longest_gradient": None}
     again = [replay(path) for path in saved]
     worst = next((entry for entry in again if entry.reason == "not finite"), again[0])
-    return {"first_bad": worst.first or f"step {worst.step} skipped", "longest_gradient": worst.largest}
+    found = worst.first or ("the gradient's length overflows" if worst.reason == "not finite" else "gradient too long, skipped")
+    return {"first_bad": f"step {worst.step + 1}: {found}", "longest_gradient": worst.largest}
 
 
 def _digest(weights: Path) -> str:

@@ -18,7 +18,7 @@ from lrmzero_lite import InputError
 from lrmzero_lite.cli import main
 from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.evaluate.bootstrap import bootstrap_interval
-from lrmzero_lite.experiments import Grid, load_grid, run_grid
+from lrmzero_lite.experiments import Grid, cost, load_grid, run_grid
 from lrmzero_lite.experiments.gather import gather, sample_name
 from lrmzero_lite.experiments.one_run import RECORD, Laboratory, carry_out_run
 from lrmzero_lite.files import read_json, write_json
@@ -170,6 +170,25 @@ def test_the_command_line_says_what_is_wrong_and_what_it_costs(small, tmp_path, 
         with pytest.raises(SystemExit) as stopped:
             main(["grid", *arguments])
         assert stopped.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_the_cost_counts_steps_and_objects_that_lack_and_is_measured_once(small, tmp_path, monkeypatch):
+    path, laboratory, _ = small
+    shutil.copytree(laboratory.pools, tmp_path / "runs" / "pools")
+    here = Laboratory(laboratory.grid, tmp_path / "runs")
+    first = cost.estimate(here, here.grid.keys)
+    assert first.pools == 0 and min(first.runs.values()) > 0 and set(first.runs) == set(here.grid.keys)
+    monkeypatch.setattr(cost, "train", lambda *a, **k: pytest.fail("it was measured before"))
+    assert cost.estimate(here, here.grid.keys) == first
+    longer = tmp_path / "longer.yaml"
+    rungs = {"smoke": RUNG | {"seeds": [0], "steps": 600, "objects": 600}}
+    longer.write_text(yaml.safe_dump(GRID | {"rungs": rungs}))
+    long = cost.estimate(Laboratory(Grid.read(longer, "smoke"), tmp_path / "runs"), [("40/40/20", 0)])
+    judging, step = (first.runs["40/40/20", 0] * 100 - long.runs["40/40/20", 0]) / 99, long.runs["40/40/20", 0] / 600
+    assert 0 < judging < first.runs["40/40/20", 0] and 1e-4 < step < 5  # seconds = steps x step + judging
+    assert long.pools > 0
+    sentence = long.sentence(6, 2)
+    assert sentence.startswith("1 of 6 runs to do") and "CPU minutes" in sentence
 
 
 def write_results(folder: Path, values, sets=None) -> Path:
