@@ -53,7 +53,7 @@ class Outcome:
     """
 
     outcome: Fate
-    diverged_at: int | None  # step of the first row after which the run was never healthy again
+    diverged_at: int | None  # step of the first row from which on the sign of failure was there for good
     symptom: Symptom
 
 
