@@ -63,6 +63,11 @@ class Backend:
         return self.threads * self.processes_of_a_run
 
     @property
+    def is_here(self) -> bool:
+        """Whether this machine does the work."""
+        return self.kind in ("local", "torchrun") or (self.kind == "ray" and self.address is None)
+
+    @property
     def at_a_time(self) -> int:
         """Runs that this machine carries out together."""
         if self.kind == "torchrun":

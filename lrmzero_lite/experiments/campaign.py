@@ -53,7 +53,7 @@ def run_grid(
     left = [key for key in grid.keys if not laboratory.is_done(key)]
     if left:
         with _threads(1 if here == "cpu" else torch.get_num_threads()):
-            say(estimate(laboratory, left).sentence(len(grid.keys), backend.at_a_time))
+            say(estimate(laboratory, left).sentence(len(grid.keys), backend.at_a_time if backend.is_here else None))
         prepare(laboratory, workers=os.cpu_count() or 1)
         verb = verb_of(name, laboratory, device)
         command = lambda key: [*verb, "--only", key[0], str(key[1])]

@@ -36,14 +36,17 @@ class Cost:
     runs: dict[tuple[str, int], float]
     unit: str = "CPU"  # or GPU
 
-    def sentence(self, total: int, at_a_time: int) -> str:
-        """What is left to do, and how long it would take on this machine."""
+    def sentence(self, total: int, at_a_time: int | None) -> str:
+        """What is left to do, in minutes of this machine; with so many runs at a time, how long it takes. None: not done here."""
         minutes = sorted(seconds / 60 for seconds in self.runs.values())
         together = sum(minutes) + self.pools / 60
-        wall = self.pools / 60 + sum(minutes) / max(1, min(at_a_time, len(minutes)))
         each = f"{len(minutes)} of {total} runs to do, {minutes[0]:.1f} to {minutes[-1]:.1f} {self.unit} minutes each"
         pools = f", {self.pools / 60:.0f} of them for training objects" if self.pools >= 30 else ""
-        return f"{each}. Together {together:.0f} {self.unit} minutes{pools}: about {wall:.0f} minutes if done here."
+        said = f"{each}. Together {together:.0f} {self.unit} minutes of this machine{pools}"
+        if at_a_time is None:
+            return f"{said}; other machines need more or less."
+        wall = self.pools / 60 + sum(minutes) / max(1, min(at_a_time, len(minutes)))
+        return f"{said}: about {wall:.0f} minutes from now."
 
 
 def estimate(laboratory: Laboratory, keys: Sequence[tuple[str, int]]) -> Cost:

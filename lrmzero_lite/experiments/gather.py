@@ -72,7 +72,7 @@ def _order(grid) -> Any:
 
 def _settings(laboratory: Laboratory) -> dict[str, Any]:
     """What the grid is at this rung."""
-    grid, arms = laboratory.grid, {}
+    grid, rung, arms = laboratory.grid, laboratory.grid.rung, {}
     for arm in grid.arms:
         run = laboratory.run_of(arm, grid.rung.seeds[0])
         measures = {"steps": run.train.steps, "width": run.model.width, "objects": arm.data.objects}
@@ -81,11 +81,10 @@ def _settings(laboratory: Laboratory) -> dict[str, Any]:
             "set": dict(arm.settings),
             "data": asdict(arm.data),
             "parameters": run.model.parameter_count(),
-            "lr_factor": arm.lr_factor,
+            "lr_factor": arm.lr_factor * rung.lr_factor,
             "samples": sum(stage.steps * stage.batch for stage in run.train.stages),
         }
     last = laboratory.run_of(grid.arms[0], 0).train.stages[-1]
-    rung = grid.rung
     return {
         "name": grid.name,
         "title": grid.title,

@@ -57,6 +57,7 @@ class RungSettings:
     judged: int | None = None
     pools: Pools = "shards"
     log_every: int | None = None
+    lr_factor: float = 1.0  # on that of every arm
     set: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class Arm:
         heads = max(1, round(run.model.heads * self.width_factor))
         model = replace(run.model, heads=heads, width=heads * (run.model.width // run.model.heads))
         steps = round((rung.steps or run.train.steps) * self.steps_factor)
-        train = run.train.scaled(steps, rung.batch, self.lr_factor)
+        train = run.train.scaled(steps, rung.batch, self.lr_factor * rung.lr_factor)
         every = rung.log_every or max(1, train.steps // LOGGED)
         checks = max(every, train.steps // 4 // every * every)
         train = replace(train, seed=seed, log_every=every, validate_every=checks, save_every=max(1, train.steps // 5))
@@ -99,7 +100,7 @@ class Arm:
 class Grid:
     """Arms at a rung; arms times seeds are the runs.
 
-    Raises InputError for a grid without arms.
+    Raises InputError for a grid without arms, or with one whose name begins with a dash.
     """
 
     name: str
@@ -112,6 +113,8 @@ class Grid:
     def __post_init__(self) -> None:
         if not self.arms:
             raise InputError(f"The grid {self.name} has no arms; list some under `arms` or `product`.")
+        if dashed := [arm.name for arm in self.arms if arm.name.startswith("-")]:
+            raise InputError(f"The arm {dashed[0]!r} reads like an option of a command; give it a name that begins otherwise.")
 
     @property
     def keys(self) -> list[tuple[str, int]]:

@@ -8,13 +8,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from ..data.batches import Source
+from ..errors import InputError
 from ..evaluate import evaluate
 from ..files import read_json, write_json
 from ..presets import RunConfig
@@ -105,12 +106,14 @@ class Laboratory:
 def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     """Train and judge one run; the path of its record. Several processes under torchrun train together, the first one judges.
 
-    Raises InputError if a pool is missing, and what `train` and `evaluate` raise; Interrupted with a checkpoint.
+    Raises InputError if a pool is missing or another process is at it, and what `train` and `evaluate` raise; Interrupted with
+    a checkpoint.
     """
     folder, judged = laboratory.folder(arm, seed), laboratory.judged(arm, seed)
     if (judged / RECORD).exists():
         return judged / RECORD
     run, started = laboratory.run_of(arm, seed), seconds_of_work(laboratory.device)
+    lock = _lock(folder) if _leads() else None
     try:
         lost = (folder / LOST).exists()
         if not lost:
@@ -126,6 +129,8 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
             _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
         record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
+        if lock is not None:
+            lock.close()
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
             write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
@@ -134,6 +139,22 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def _lock(folder: Path) -> IO | None:
+    """Keep a run to this process until the file is closed. Raises InputError if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / "lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise InputError(f"{folder} is being worked on by another process; wait for it, or end it.") from error
+    return file
 
 
 def seconds_of_work(device: str) -> float:

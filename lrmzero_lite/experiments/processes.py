@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from ..train.interruption import Interruption
@@ -18,6 +20,8 @@ from .tally import RunKey, Tally, log_of
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
 PATIENCE = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "240"}  # seconds that torchrun leaves for the last step and its checkpoint
+TORCHRUN = re.compile(r"[IW]\d{4} .*torch/distributed/")  # a line of its own log among those of the run,
+TORCHRUN_ERROR = re.compile(r"E\d{4} .*torch/distributed/")  # and its report after a failure, which does not know the cause
 PAUSE = 0.1  # seconds between two looks at the processes
 
 
@@ -54,7 +58,8 @@ class Run:
         with open(self._log, "rb") as file:
             file.seek(self._log_start)
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        said = [line for line in lines if line]
+        lines = list(takewhile(lambda line: not TORCHRUN_ERROR.match(line), lines))
+        said = [line for line in lines if line and not TORCHRUN.match(line)]
         return said[-1] if said else f"exit status {code}, without a word"
 
     def stop(self) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..data.ray_engine import RETRIES, connected
 from ..errors import InputError
 from ..train.interruption import Interruption
@@ -53,12 +55,14 @@ class Task:
 def carry_out_with_ray(keys: Sequence[RunKey], command: Callable[[RunKey], list[str]], backend: Backend, tally: Tally) -> None:
     """Carry out the runs, each when the cluster has a place for it, and no more than the back end's `processes` together.
 
-    Raises what `carry_out` does, and InputError if Ray is missing, no cluster answers, or this machine is too small for a run.
+    Raises what `carry_out` does, and InputError if Ray is missing, no cluster answers, or this machine lacks GPUs.
     """
     cores, gpus = backend.cores_of_a_run, backend.gpus
     at_a_time = backend.at_a_time if backend.address is None else backend.processes or len(keys)
+    if backend.address is None and gpus > (there := torch.cuda.device_count()):
+        raise InputError(f"A run asks for {gpus} GPUs and this machine has {there}; use fewer, or give the address of a cluster.")
     with connected(at_a_time * cores, backend.address, gpus) as ray:
-        _see_that_it_fits(ray, backend, tally.say)
+        _say_if_it_fits_nowhere(ray, backend, tally.say)
         start = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)(Task.carry_out)
         tasks = {
             key: Task(
@@ -98,15 +102,9 @@ def _pass_through(
                 tally.add(key, 0, f"Ray gave up ({str(error).splitlines()[0]})", stopped)
 
 
-def _see_that_it_fits(ray: ModuleType, backend: Backend, say: Callable[[str], None]) -> None:
-    """A task that fits nowhere would wait for ever; on a cluster a larger node may join."""
+def _say_if_it_fits_nowhere(ray: ModuleType, backend: Backend, say: Callable[[str], None]) -> None:
+    """Such a task waits, without a word of Ray, for a larger node to join."""
     needs = {"CPU": backend.cores_of_a_run, "GPU": backend.gpus}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(all(node.get(name, 0) >= count for name, count in needs.items()) for node in nodes):
-        return
-    what = f"A run needs {needs['CPU']} cores and {needs['GPU']} GPUs on one node"
-    if backend.address is None:
-        raise InputError(
-            f"{what}, which this machine does not have; use fewer threads or gpus, or give the address of a cluster."
-        )
-    say(f"{what}, and no node of the cluster has them; the runs wait until one joins.")
+    if not any(all(node.get(name, 0) >= count for name, count in needs.items()) for node in nodes):
+        say(f"No node of the cluster has {needs['CPU']} cores and {needs['GPU']} GPUs for a run; the runs wait until one joins.")

@@ -93,11 +93,11 @@ def submit(
         jobs = ",".join(dict.fromkeys(queued[key] for key in keys))
         say(f"All {len(keys)} runs are in Slurm's queue already; squeue --jobs {jobs} shows them.")
         return
-    place = folder / f"slurm-{1 + len(list(folder.glob('slurm-*')))}"
-    place.mkdir(parents=True)
     lines = [shlex.join(command(key)) for key in left]
     if broken := [line for line in lines if "\n" in line]:
         raise InputError(f"A line break in {broken[0]!r} has no place in a list of commands; name the arm without one.")
+    place = folder / f"slurm-{1 + len(list(folder.glob('slurm-*')))}"
+    place.mkdir(parents=True)
     write_text(place / "tasks.txt", "\n".join(lines) + "\n")
     options = _options(len(left), backend, place)
     write_text(place / "task.sbatch", _script(backend, place, shlex.join(["sbatch", *options, str(place / "task.sbatch")])))

@@ -18,7 +18,7 @@ from lrmzero_lite import InputError
 from lrmzero_lite.cli import main
 from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.evaluate.bootstrap import bootstrap_interval
-from lrmzero_lite.experiments import Grid, cost, load_grid, run_grid
+from lrmzero_lite.experiments import Grid, cost, load_grid, one_run, run_grid
 from lrmzero_lite.experiments.gather import gather, sample_name
 from lrmzero_lite.experiments.one_run import RECORD, Laboratory, carry_out_run
 from lrmzero_lite.files import read_json, write_json
@@ -89,6 +89,33 @@ def test_one_run_that_was_stopped_goes_on_from_its_checkpoint(small, tmp_path):
     carry_out_run(again, arm, 0)
     record = lambda lab: read_json(lab.judged(arm, 0) / RECORD)["what"]
     assert record(again) == record(laboratory)
+
+
+def test_two_processes_train_one_run_together(small, tmp_path):
+    """The back end torchrun through the CLI: one record, judged once, from a network that both trained."""
+    path, laboratory, alone = small
+    backend = ["--backend.kind", "torchrun", "--backend.processes", "2", "--seeds", "0", "--arms", "40/40/20"]
+    finished = subprocess.run(
+        command(path, tmp_path / "runs", tmp_path / "out", *backend), env=os.environ | QUIET, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    together, apart = load_grid(tmp_path / "out"), load_grid(alone)
+    (folder,) = (tmp_path / "runs" / "grids").iterdir()
+    assert read_json(folder / "provenance.json")["processes"] == 2 and len(together.runs) == 1
+    loss = lambda results: results.curve("40/40/20", 0, "loss")[1]
+    assert loss(together) == pytest.approx(loss(apart), rel=1e-3)  # the same batches; sums in another order
+
+
+def test_two_processes_never_work_on_one_run(small, tmp_path):
+    _, laboratory, _ = small
+    shutil.copytree(laboratory.pools, tmp_path / "runs" / "pools")
+    again = Laboratory(laboratory.grid, tmp_path / "runs")
+    arm = again.grid.arms[0]
+    held = one_run._lock(again.folder(arm, 0))
+    with pytest.raises(InputError, match="worked on by another process"):
+        carry_out_run(again, arm, 0)
+    held.close()
+    assert carry_out_run(again, arm, 0).exists()
 
 
 def test_grids_share_equal_runs_and_nothing_is_done_twice(small, tmp_path, monkeypatch):
@@ -187,8 +214,8 @@ def test_the_cost_counts_steps_and_objects_that_lack_and_is_measured_once(small,
     judging, step = (first.runs["40/40/20", 0] * 100 - long.runs["40/40/20", 0]) / 99, long.runs["40/40/20", 0] / 600
     assert 0 < judging < first.runs["40/40/20", 0] and 1e-4 < step < 5  # seconds = steps x step + judging
     assert long.pools > 0
-    sentence = long.sentence(6, 2)
-    assert sentence.startswith("1 of 6 runs to do") and "CPU minutes" in sentence
+    assert long.sentence(6, 2).startswith("1 of 6 runs to do") and "minutes from now" in long.sentence(6, 2)
+    assert "CPU minutes of this machine" in long.sentence(6, None) and "from now" not in long.sentence(6, None)
 
 
 def write_results(folder: Path, values, sets=None) -> Path:

@@ -75,6 +75,7 @@ def test_rungs_shorten_the_preset(tmp_path):
         ({"arms": {"a": {"data": {"bool": 0.1}}}}, "smoke", "data of arm 'a' has the unknown entry 'bool'"),
         ({"arms": {"a": ["set"]}}, "smoke", "must be a mapping"),
         ({"arms": {}}, "smoke", "has no arms"),
+        ({"arms": {"-a": {}}}, "smoke", "reads like an option"),
         ({}, "lite", "has no rung 'lite'; it has smoke"),
         ({"rungs": {"smoke": {"stepps": 8}}}, "smoke", "unknown entry 'stepps'"),
         ({"rungs": {"smoke": {"steps": 0}}}, "smoke", "counts of 1 or more"),
