@@ -126,23 +126,22 @@ def first_counted(results: GridResults, arm: str, seed: int, columns: Sequence[s
 def paper_rows_table(paper: Mapping[str, Any], results: GridResults, sets: Sequence[str], table: str = "10") -> str:
     """Tab. 10 as markdown: the paper's settings and result, and beside them ours at every learning rate of the grid.
 
-    results: of `stability_paper`, whose arms have the axes row and rate. sets: the test sets of our PSNR, over the runs that
-    trained. Raises InputError if the arms have no such axes.
+    results: of `stability_paper`, whose arms have the axis row. sets: the test sets of our PSNR, over the runs that trained.
+    Raises InputError if the arms have no such axis.
     """
-    axes = results.axes
-    if any("row" not in of or "rate" not in of for of in axes.values()):
-        raise InputError(f"The arms of {results.about['name']} have no axes row and rate; give the results of stability_paper.")
-    content, rates = paper["tables"][table], sorted({of["rate"] for of in axes.values()})
+    arms = {(of["axes"].get("row"), of["lr_factor"]): arm for arm, of in results.about["arms"].items()}
+    if any(row is None for row, _ in arms):
+        raise InputError(f"The arms of {results.about['name']} have no axis row; give the results of stability_paper.")
+    content, rates = paper["tables"][table], sorted({rate for _, rate in arms})
     sizes = sorted({row["resolution"] for row in content["rows"]})
     head = ["row", "neither / boolean / wireframe", "perceptual weight", "scale clip", "view angle"]
-    head += [f"paper, GSO, {sizes[0]} px", *(f"ours, learning rate ×{rate}" for rate in rates)]
+    head += [f"paper, GSO, {sizes[0]} px", *(f"ours, learning rate ×{rate:g}" for rate in rates)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in content["rows"]:
         score = row["cells"]["GSO"]["psnr"]
         cells = [row["id"], row["mix"], row["perceptual_weight"], row["log_scale_max"], f"{row['view_angle']}°"]
         cells.append("**failed**" if score is None else f"{score:.2f}")
-        arms = {of["rate"]: arm for arm, of in axes.items() if of["row"] == row["id"]}
-        cells += [_our_cell(results, arms[rate], sets) if rate in arms else "not run" for rate in rates]
+        cells += [_our_cell(results, arms[row["id"], rate], sets) if (row["id"], rate) in arms else "not run" for rate in rates]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + f"\n\n{content['source']}. {content['note']}\n"
 
