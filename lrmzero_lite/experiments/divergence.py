@@ -27,7 +27,7 @@ from ..zeroverse import ZeroverseConfig
 
 Fate = Literal["trained", "failed", "lost"]
 Symptom = Literal[
-    "", "not finite", "white renders", "collapsed scales", "blobs", "floaters", "steps skipped", "loss rose", "loss stuck"
+    "", "not finite", "steps skipped", "white renders", "collapsed scales", "blobs", "floaters", "loss rose", "loss stuck"
 ]  # fmt: skip
 JUDGED = (
     "step", "size", "loss", "grad_norm", "used", "scale", "at_scale_clip", "at_xyz_clip", "point", "skipped", "val_psnr"
@@ -36,6 +36,7 @@ WINDOW = 1 / 20  # of the rows, 3 at least: the median over so many is the cours
 ROSE = 2.0  # times the lowest course so far, 3 dB of squared error: more than batches differ, far more than noise of a course
 STUCK = 0.9  # of the first row's loss: an untrained network improves by more in its first steps
 DRAWS = 1.0  # dB above the empty page, a fifth of its squared error: less is no picture
+BLANK = 0.1  # dB from the empty page: white pictures, whatever makes them so
 HIDDEN = 0.01  # share of used Gaussians: an object covers a tenth of the page and more
 COLLAPSED = 1 / 20  # of a pixel: ten times below the half pixel that Gaussians have in healthy runs of every size
 CLIPPED = 0.5  # share of scales or centres at their clip, as in train/health.py
@@ -52,7 +53,7 @@ class Outcome:
     """
 
     outcome: Fate
-    diverged_at: int | None  # step of the first row after which the run was never healthy again
+    diverged_at: int | None  # step of the first row from which on the sign of failure was there for good
     symptom: Symptom
 
 
@@ -90,7 +91,8 @@ def outcome_of(
     empty = white_psnr is not None and len(checks) > 0 and checks[-1] < white_psnr + DRAWS
     if empty or course[-1] > STUCK * loss[~bad][0]:
         left = _beginning(at, lasting[symptom], single[symptom]) if symptom else None
-        return Outcome("failed", left, symptom or "loss stuck")
+        blank = empty and abs(checks[-1] - white_psnr) < BLANK  # white Gaussians, where they are not hidden
+        return Outcome("failed", left, "white renders" if blank else symptom or "loss stuck")
     return Outcome("trained", None, symptom)
 
 
@@ -106,16 +108,16 @@ def white_validation_psnr(size: int, objects: int, zeroverse: ZeroverseConfig) -
 def _signs(log: Mapping[str, np.ndarray]) -> dict[Symptom, np.ndarray]:
     """For each symptom of the Gaussians or the guards the rows that show it, the most telling one first; NaN shows none.
 
-    white renders: from column used. collapsed scales: scale and size. blobs: at_scale_clip. floaters: at_xyz_clip and point.
-    steps skipped: skipped.
+    steps skipped: from column skipped. white renders: used. collapsed scales: scale and size. blobs: at_scale_clip.
+    floaters: at_xyz_clip and point.
     """
     pixel = 2 * GSO_RADIUS * math.tan(math.radians(HFOV_DEGREES) / 2) / log["size"]  # scene units at the object
     return {
+        "steps skipped": log["skip_rate"] > SKIPPED,
         "white renders": log["used"] < HIDDEN,
         "collapsed scales": log["scale"] < COLLAPSED * pixel,
         "blobs": log["at_scale_clip"] > CLIPPED,
         "floaters": (log["at_xyz_clip"] > CLIPPED) | (log["point"] > FLOATING),
-        "steps skipped": log["skip_rate"] > SKIPPED,
     }
 
 

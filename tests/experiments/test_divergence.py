@@ -97,6 +97,8 @@ def test_pictures_no_better_than_an_empty_page_fail_with_the_symptom_of_their_ga
     blobs = np.where(AT >= 11, 0.6, 0.1)
     assert judge(11.6, at_scale_clip=blobs) == Outcome("failed", 11, "blobs")
     assert judge(11.6, at_scale_clip=blobs, used=0.0).symptom == "white renders"
+    assert judge(11.95, at_scale_clip=blobs) == Outcome("failed", 11, "white renders")  # as white as the page, and white blobs
+    assert judge(11.95) == Outcome("failed", None, "white renders")
 
 
 def test_symptoms_of_the_gaussians_are_named_and_take_no_training_away():
@@ -110,6 +112,7 @@ def test_symptoms_of_the_gaussians_are_named_and_take_no_training_away():
 def test_a_guard_that_takes_no_step_any_more_is_named():
     frozen = after(30, FALLING[0])
     assert outcome(frozen, skipped=np.maximum(AT - 30, 0)) == Outcome("failed", 30, "steps skipped")
+    assert outcome(frozen, skipped=np.maximum(AT - 30, 0), at_scale_clip=1.0).symptom == "steps skipped"  # the cause first
     assert outcome(frozen, skipped=np.maximum(AT - 30, 0) // 4).symptom == "loss rose"
 
 
