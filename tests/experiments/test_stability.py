@@ -60,9 +60,6 @@ def test_rows_of_the_paper_are_matched_by_their_settings(paper_rows):
     assert pairs("boolean share") == {(11, 3), (10, 7), (9, 6), (1, 2)}  # 92/8/0 against 20/80/0 ...
     with pytest.raises(InputError, match="No two arms differ in 'network'"):
         matched_arms(with_factors(paper_rows), "network")
-    assert all(
-        of["learning rate"] == of_["rate"] for of, of_ in zip(*(r.axes.values() for r in (with_factors(paper_rows), paper_rows)))
-    )
 
 
 def test_failures_are_counted_over_matched_pairs(rates, paper_rows):
