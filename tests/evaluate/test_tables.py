@@ -170,7 +170,7 @@ def test_bounds_stand_apart_and_every_line_has_its_seconds(summary):
 
 
 def test_unknown_table_and_missing_file_are_named(tmp_path):
-    with pytest.raises(InputError, match="Table '2' is not among those transcribed; choose 1, 5, 6, 7, gslrm"):
+    with pytest.raises(InputError, match="Table '2' is not among those that compare methods; choose 1, 5, 6, 7, gslrm"):
         comparison_table("2", [])
     with pytest.raises(InputError, match="does not exist"):
         comparison_table("1", [tmp_path / "summary.json"])
