@@ -106,6 +106,8 @@ class Laboratory:
 def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     """Train and judge one run; the path of its record. Several processes under torchrun train together, the first one judges.
 
+    A run that is trained and was judged on other test objects, for another grid, is not trained again.
+
     Raises InputError if a pool is missing or another process is at it, and what `train` and `evaluate` raise; Interrupted with
     a checkpoint.
     """
@@ -116,7 +118,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     lock = _lock(folder) if _leads() else None
     try:
         lost = (folder / LOST).exists()
-        if not lost:
+        if not lost and not _is_trained(folder, run):
             try:
                 train(run, folder, laboratory.sources(arm), device=laboratory.device, progress=False)
             except RunLost as error:
@@ -139,6 +141,12 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def _is_trained(folder: Path, run: RunConfig) -> bool:
+    """Whether the weights in `folder` are those after the last step; the checkpoint may be gone by then."""
+    about = folder / "provenance.json"
+    return about.exists() and (folder / "weights.safetensors").exists() and read_json(about)["steps"] == run.train.steps
 
 
 def _lock(folder: Path) -> IO | None:

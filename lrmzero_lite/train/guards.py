@@ -190,9 +190,9 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     gaussians = predict(model, inputs, config)
     perceptual = None
     if state["perceptual"]:
-        from .perceptual import load_perceptual
+        from .perceptual import load_perceptual, random_perceptual
 
-        perceptual = load_perceptual(device)
+        perceptual = (random_perceptual if config.perceptual_features == "random" else load_perceptual)(device)
     stage, _ = config.at(state["step"])
     others = (inputs, targets, config, perceptual, stage.point_only)
     loss, parts = loss_or_nan(lambda given: training_loss(given, *others), gaussians)

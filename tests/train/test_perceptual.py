@@ -15,6 +15,7 @@ from lrmzero_lite import InputError, download
 from lrmzero_lite.data import Zeroverse
 from lrmzero_lite.presets import SMOKE
 from lrmzero_lite.train import Stage, perceptual, train
+from lrmzero_lite.train.guards import replay
 from lrmzero_lite.train.perceptual import CHANNELS, PerceptualLoss, load_perceptual, random_perceptual
 
 SMALL = ((4, 4), (5, 5), (6, 6, 6, 6), (7, 7, 7, 7), (8, 8))
@@ -157,5 +158,9 @@ def test_a_run_with_untrained_features_downloads_nothing(tmp_path, monkeypatch):
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["perceptual"]) > 0 and row["l2_only"] == "0" for row in rows)
+    config = replace(config, clip_norm=1e-6, skip_factor=1.0)  # every step is skipped, the first one is saved
+    train(replace(SMOKE, train=config), tmp_path / "s", Zeroverse(SMOKE.zeroverse, SMOKE.views, range(4)), progress=False)
+    again = replay(tmp_path / "s" / "bad_step_000000.pt")
+    assert (again.loss, again.norm) == pytest.approx((again.saved_loss, again.saved_norm), rel=1e-4)
     with pytest.raises(InputError, match="perceptual_features = 'vgg' is unknown; use one of vgg19, random"):
         replace(SMOKE.train, perceptual_features="vgg")
