@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from ..errors import InputError
+from ..provenance import config_hash
 from .backends import SAY, Backend, carry_out
 from .cost import estimate
 from .data_mix import make_pool
@@ -61,11 +62,18 @@ def run_grid(
             word for option, values in (("--arms", arms), ("--seeds", seeds)) if values for word in (option, *map(str, values))
         ]
         then = [*verb, *only, "--do", "gather", "--out", str(out)]
-        folder = laboratory.runs / "launch" / grid.name
+        folder = launch_folder(laboratory, name)
         carry_out(left, command, backend, is_done=laboratory.is_done, folder=folder, then=then, say=say)
     if all(map(laboratory.is_done, left)):
         gather(laboratory, out)
     return out
+
+
+def launch_folder(laboratory: Laboratory, name: str | Path) -> Path:
+    """Of scripts and logs: what is queued of a rung, or of a file of the same name elsewhere, is not queued of another."""
+    grid, path = laboratory.grid, Path(name)
+    where = f"-{config_hash(str(path.resolve()))}" if path.suffix in (".yaml", ".yml") else ""
+    return laboratory.runs / "launch" / f"{grid.name}-{grid.rung_name}{where}"
 
 
 def prepare(laboratory: Laboratory, workers: int = 1) -> None:

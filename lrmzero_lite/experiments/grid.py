@@ -161,8 +161,7 @@ def _grid(found: Any, path: Path, rung_name: str) -> Grid:
         raise InputError(f"{path} has no rung {rung_name!r}; it has {there}.")
     entry = {"preset": rung_name, **(rungs[rung_name] or {})}
     _check(entry, [f.name for f in fields(RungSettings)], f"{path}, rung {rung_name}")
-    lists = {name: tuple(entry[name]) for name in ("seeds", "sets") if name in entry}
-    rung, base = RungSettings(**{**entry, **lists}), found.get("base") or {}
+    rung, base = with_settings(RungSettings(rung_name), entry), found.get("base") or {}
     patches = {str(name): patch or {} for name, patch in (found.get("arms") or {}).items()} | _product(found.get("product") or {})
     return Grid(
         name=path.stem,

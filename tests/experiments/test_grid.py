@@ -5,6 +5,8 @@ import yaml
 
 from lrmzero_lite import InputError
 from lrmzero_lite.experiments import Grid, shipped
+from lrmzero_lite.experiments.campaign import launch_folder
+from lrmzero_lite.experiments.one_run import Laboratory
 from lrmzero_lite.presets import LITE, PAPER, PRESETS
 
 RUNGS = tuple(PRESETS)
@@ -81,6 +83,9 @@ def test_rungs_shorten_the_preset(tmp_path):
         ({"rungs": {"smoke": {"steps": 0}}}, "smoke", "counts of 1 or more"),
         ({"rungs": {"smoke": {"sets": ["gso"]}}}, "smoke", "test set 'gso' is unknown"),
         ({"arms": {"a": {"lr_factor": 0}}}, "smoke", "not above 0"),
+        ({"rungs": {"smoke": {"seeds": 3}}}, "smoke", "seeds = 3 is no tuple"),
+        ({"rungs": {"smoke": {"steps": "eight"}}}, "smoke", "steps = 'eight' is no int"),
+        ({"rungs": {"smoke": {"pools": "shard"}}}, "smoke", "pools = 'shard' is no Literal"),
     ],
 )
 def test_what_is_no_grid_is_refused(tmp_path, entries, rung, words):
@@ -96,3 +101,13 @@ def test_unknown_names_and_broken_files_are_refused(tmp_path):
         Grid.read(tmp_path / "broken.yaml")
     with pytest.raises(InputError, match="has no arm 'c'; it has a"):
         Grid.read(written(tmp_path), "smoke").only(arms=["c"])
+
+
+def test_rungs_and_files_of_one_name_are_queued_apart(tmp_path):
+    """A run is an arm and a seed to Slurm's queue, so that a folder of submissions must not be shared."""
+    (tmp_path / "other").mkdir()
+    path, elsewhere = written(tmp_path), written(tmp_path / "other")
+    assert path.name == elsewhere.name
+    asked = [(path, "smoke"), (elsewhere, "smoke"), ("staged", "smoke"), ("staged", "lite")]
+    folders = [launch_folder(Laboratory(Grid.read(name, rung), tmp_path), name) for name, rung in asked]
+    assert len(set(folders)) == 4 and folders[3] == tmp_path / "launch" / "staged-lite"
