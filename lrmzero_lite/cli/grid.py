@@ -78,7 +78,9 @@ def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) ->
         print(gather(laboratory, out or RESULTS / laboratory.grid.name))
     elif do == "cost":
         said = (
-            estimate(laboratory, left).sentence(len(laboratory.grid.keys), backend.at_a_time if backend.is_here else None)
+            estimate(laboratory, left).sentence(
+                len(laboratory.grid.keys), backend.on(laboratory.device).at_a_time if backend.is_here else None
+            )
             if left
             else "Everything is done."
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ class Backend:
     """
 
     kind: Kind = "local"
-    processes: int | None = None  # runs at a time: None is as many as there are cores, or as the cluster takes;
+    processes: int | None = None  # runs at a time: None is as many as there are cores (on a GPU one), or as the cluster takes;
     # torchrun: processes that share one run, by default as many as it has GPUs
     gpus: int = 0  # of a run, on each node
     nodes: int = 1  # of a run
@@ -66,6 +66,11 @@ class Backend:
     def is_here(self) -> bool:
         """Whether this machine does the work."""
         return self.kind in ("local", "torchrun") or (self.kind == "ray" and self.address is None)
+
+    def on(self, device: str) -> Backend:
+        """As it is, but one run at a time where processes of this machine would all take its first GPU, unless told how many."""
+        crowded = device == "cuda" and self.kind == "local" and self.processes is None
+        return replace(self, processes=1) if crowded else self
 
     @property
     def at_a_time(self) -> int:

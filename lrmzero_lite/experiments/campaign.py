@@ -47,7 +47,7 @@ def run_grid(
     """
     grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
     here = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    laboratory = Laboratory(grid, Path(runs), Path(real) if real else None, here)
+    laboratory, backend = Laboratory(grid, Path(runs), Path(real) if real else None, here), backend.on(here)
     out = Path(out) if out else RESULTS / grid.name
     if laboratory.lacks_real_objects:
         raise InputError(f"The grid {grid.name} trains on real objects; name the folder with splits.json as real.")

@@ -22,6 +22,7 @@ from ..zeroverse import ZeroverseConfig
 
 KINDS = ("hf_only", "boolean", "wireframe")
 FIRST_SEED = {"hf_only": 0, "boolean": 1_000_000, "wireframe": 2_000_000}  # no shape is in two pools; 10 million on are tests
+SEEDS = 1_000_000  # of a kind
 STAGES = 4  # stretches of equal length of an ordered run
 Order = Literal["all at once", "easy first", "hard first", "growing"]
 Pools = Literal["shards", "stream"]
@@ -33,7 +34,8 @@ class DataMix:
 
     order: "all at once"; or in four stretches of equal length, each with a quarter of the objects, "easy first" or "hard
     first"; or "growing", where the quarters add up, the easiest first.
-    Raises InputError for shares that are negative or do not add up to 1, fewer objects than kinds, and an unknown order.
+    Raises InputError for shares that are negative or do not add up to 1, objects under 1 or more of a kind than it has seeds,
+    and an unknown order. Of fewer objects than kinds some kinds get none.
     """
 
     hf_only: float = 0.4  # neither cut nor caged; LRM-Zero Tab. 2
@@ -50,6 +52,10 @@ class DataMix:
             raise InputError(f"The shares {self.shown()} must not be negative, and those of the three kinds must add up to 1.")
         if self.objects < 1:
             raise InputError(f"objects = {self.objects} must be 1 or more.")
+        if max(count for kind, count in self.counts().items() if kind in KINDS) > SEEDS:
+            raise InputError(
+                f"objects = {self.objects} has more than {SEEDS:,} of a kind, where another's seeds begin; use fewer."
+            )
         if self.order not in get_args(Order):
             raise InputError(f"order = {self.order!r} is unknown; use one of {', '.join(get_args(Order))}.")
         if self.order != "all at once" and self.real:

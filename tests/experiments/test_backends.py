@@ -151,3 +151,8 @@ def test_cores_are_shared_among_runs(monkeypatch):
     assert (Backend(processes=3).at_a_time, Backend("torchrun", processes=8).at_a_time) == (3, 1)
     assert Backend("ray", gpus=2, threads=4).cores_of_a_run == 8
     assert Backend("torchrun", gpus=2).processes_of_a_run == 2 and Backend("slurm", processes=4).processes_of_a_run == 1
+
+
+def test_runs_do_not_crowd_on_one_gpu():
+    assert Backend().on("cuda").at_a_time == 1 and Backend(processes=3).on("cuda").at_a_time == 3
+    assert Backend().on("cpu") == Backend() and Backend(kind="slurm").on("cuda") == Backend(kind="slurm")

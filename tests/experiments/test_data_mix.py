@@ -115,6 +115,7 @@ def test_real_objects_share_a_run_with_synthetic_ones(pools, tmp_path):
         ({"boolean": 0.5}, "must add up to 1"),
         ({"hf_only": 1.4, "boolean": -0.6}, "must not be negative"),
         ({"objects": 0}, "1 or more"),
+        ({"objects": 2_600_000}, "more than 1,000,000 of a kind"),
         ({"order": "by size"}, "unknown; use one of all at once"),
         ({"order": "easy first", "real": 0.5}, "no measure of complexity"),
     ],
