@@ -19,7 +19,6 @@ from ..render.lights import prepare_light
 from ..render.mesh import Scene, prepare_scene, render_views
 from ..render.tone_map import encode
 from ..views import PosedViews
-from .batches import Source
 from .meshes import GREY, load_mesh
 from .objects import ObjectRef, find_objects, read_splits
 from .training_views import GRID, Choice, ViewsConfig, draw_light, named_light, stream, zeroverse_cameras
@@ -79,41 +78,6 @@ class MeshSource:
         image = encode(image, views.tone_map)
         posed = PosedViews(image, seen, depth if views.depth else None, normals, scene.name)
         return posed[picked] if whole else posed
-
-
-class Mixture:
-    """Several sources in equal shares: of n sources, one geometry in n is of each; the shorter ones begin again.
-
-    Raises InputError without sources, for sources of different sizes or rigs, and for ones that reuse geometries differently
-    often (once is compatible with every number).
-    """
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = tuple(sources)
-        if not self.sources or not all(len(source) for source in self.sources):
-            raise InputError("A mixture needs sources that hold objects.")
-        if len(sizes := {source.size for source in self.sources}) > 1:
-            raise InputError(f"The sources' views differ in size ({', '.join(map(str, sorted(sizes)))}); mix those of one size.")
-        if len(reuses := {source.reuse for source in self.sources} - {1}) > 1:
-            times = " and ".join(map(str, sorted(reuses)))
-            raise InputError(f"The sources use a geometry {times} times; mix those that use it equally often.")
-        self.size, self.reuse = sizes.pop(), max(reuses, default=1)
-        if len(rigs := {source.rig for source in self.sources}) > 1:
-            raise InputError(f"The sources' rigs are of {' and '.join(map(str, sorted(rigs)))} views; mix those of one kind.")
-        self.has_depth, self.rig = all(source.has_depth for source in self.sources), rigs.pop()
-        self.identity = {"mixture": [source.identity for source in self.sources]}
-
-    def __len__(self) -> int:
-        return len(self.sources) * self.reuse * max(-(-len(source) // self.reuse) for source in self.sources)
-
-    def select(self, index: int, choose: Choice | None = None) -> PosedViews:
-        """The views that `choose` picks of the object at position `index`."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"object {index} of {len(self)}")
-        group, place = divmod(int(index), self.reuse)
-        group, which = divmod(group, len(self.sources))
-        source = self.sources[which]
-        return source.select((group * self.reuse + place) % len(source), choose)
 
 
 def split_objects(data: str | Path, split: str) -> list[ObjectRef]:

@@ -30,7 +30,7 @@ from .divergence import outcome_of, white_validation_psnr
 from .grid import Arm, Grid
 from .test_objects import TestObjects
 
-RECORD, COST, LOST = "run.json", "cost.json", "lost.json"
+RECORD, COST, LOST, WEIGHTS = "run.json", "cost.json", "lost.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,6 @@ class Laboratory:
 def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     """Train and judge one run; the path of its record. Several processes under torchrun train together, the first one judges.
 
-    A run that is trained and was judged on other test objects, for another grid, is not trained again.
-
     Raises InputError if a pool is missing or another process is at it, and what `train` and `evaluate` raise; Interrupted with
     a checkpoint.
     """
@@ -128,7 +126,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
         if not _leads():
             return judged / RECORD
         if not lost:
-            _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
+            _judge(laboratory, arm, folder / WEIGHTS, judged, run)
         record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
         if lock is not None:
@@ -144,9 +142,9 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
 
 
 def _is_trained(folder: Path, run: RunConfig) -> bool:
-    """Whether the weights in `folder` are those after the last step; the checkpoint may be gone by then."""
+    """Whether the weights are those of the last step: a run that is only to be judged on other objects has no checkpoint left."""
     about = folder / "provenance.json"
-    return about.exists() and (folder / "weights.safetensors").exists() and read_json(about)["steps"] == run.train.steps
+    return (folder / WEIGHTS).exists() and about.exists() and read_json(about).get("steps") == run.train.steps
 
 
 def _lock(folder: Path) -> IO | None:
@@ -194,7 +192,7 @@ def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
     found = {"steps": int(last("step")), "objects": int(last("objects"))}
     found |= {name: float(log[name][validated[-1]]) if len(validated) else None for name in ("val_psnr", "val_point")}
     found |= {name: int(last(name)) for name in ("clipped", "skipped", "bad")}
-    return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
+    return found | {"weights_sha256": None if lost else _digest(folder / WEIGHTS)}
 
 
 def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:

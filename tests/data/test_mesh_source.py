@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from lrmzero_lite import InputError
 from lrmzero_lite.data import ViewsConfig, load_mesh, read_splits
 from lrmzero_lite.data.batches import SamplingConfig, make_batch
-from lrmzero_lite.data.mesh_source import POSE_STREAM, MeshSource, Mixture, split_objects
+from lrmzero_lite.data.mesh_source import POSE_STREAM, MeshSource, split_objects
 from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.data.stream import batch_stream
 from lrmzero_lite.data.training_views import draw_light, named_light, stream, zeroverse_cameras
@@ -125,47 +125,6 @@ def test_what_is_missing_is_named(paths, tmp_path):
     bare.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
     with pytest.warns(UserWarning, match="mid-grey"), pytest.raises(InputError, match=r"bare\.obj has neither a texture nor"):
         MeshSource([bare], VIEWS).select(0)
-
-
-class Counting:
-    """A source that only says which of its positions was asked for."""
-
-    size, has_depth, rig, identity = 32, True, 0, {}
-
-    def __init__(self, name: str, length: int, reuse: int = 1) -> None:
-        self.name, self.length, self.reuse = name, length, reuse
-
-    def __len__(self) -> int:
-        return self.length
-
-    def select(self, index, choose=None):
-        assert 0 <= index < self.length
-        return self.name, index
-
-
-def test_mixture_takes_equal_shares_and_keeps_geometries_together():
-    mixture = Mixture([Counting("zeroverse", 12, reuse=4), Counting("real", 5)])
-    assert (len(mixture), mixture.reuse, mixture.size) == (24, 4, 32)
-    found = [mixture.select(i) for i in range(24)]
-    assert found[:8] == [("zeroverse", i) for i in range(4)] + [("real", i) for i in range(4)]
-    assert found[8:16] == [("zeroverse", 4 + i) for i in range(4)] + [("real", i) for i in (4, 0, 1, 2)]
-    assert [name for name, _ in found].count("real") == 12
-    assert sorted(i for name, i in found if name == "zeroverse") == list(range(12))  # the longer one once, whole
-
-
-def test_mixture_refuses_what_does_not_fit(paths):
-    with pytest.raises(InputError, match="sources that hold objects"):
-        Mixture([])
-    with pytest.raises(InputError, match=r"differ in size \(16, 32\)"):
-        Mixture([MeshSource(paths, VIEWS), MeshSource(paths, replace(VIEWS, size=16))])
-    with pytest.raises(InputError, match="2 and 3 times"):
-        Mixture([Counting("a", 6, reuse=2), Counting("b", 6, reuse=3)])
-
-
-def test_mixture_makes_batches(paths):
-    mixture = Mixture([MeshSource(paths[:1], VIEWS), MeshSource(paths[1:2], VIEWS)])
-    inputs, targets = make_batch(mixture, 0, seed=0, batch=4, size=16, sampling=SAMPLING)
-    assert inputs.images.shape == targets.images.shape == (4, 2, 16, 16, 4)
 
 
 def test_objects_of_a_split_come_from_all_its_collections(tmp_path, cube):

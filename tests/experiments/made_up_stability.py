@@ -30,7 +30,8 @@ def write_stability_grid(
     A run that is lost has norms that are not finite from its divergence on, and neither scores nor a sample sheet; the guards
     of a run with the symptom "steps skipped" skip all steps from its divergence on.
     """
-    arms = {arm.name: arm for arm in Grid.read(name, "lite").arms}
+    grid = Grid.read(name, "lite")
+    arms = {arm.name: arm for arm in grid.arms}
     ended = {(arm, seed): outcome(of.axes, seed) for arm, of in arms.items() for seed in SEEDS}
     runs, rows, curves = [], [], []
     for (arm, seed), became in ended.items():
@@ -69,7 +70,7 @@ def write_stability_grid(
         "arms": {
             arm: {
                 "axes": {"steps": STEPS, "width": 256, "objects": of.data.objects, **of.axes}, "set": dict(of.settings),
-                "data": vars(of.data), "parameters": 1, "lr_factor": of.lr_factor,
+                "data": vars(of.data), "parameters": 1, "lr_factor": of.lr_factor * grid.rung.lr_factor,
             }
             for arm, of in arms.items()
         },

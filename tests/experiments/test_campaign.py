@@ -134,26 +134,16 @@ def test_grids_share_equal_runs_and_nothing_is_done_twice(small, tmp_path, monke
     assert not longer.is_done(longer.grid.keys[0])
 
 
-def test_a_run_that_other_test_objects_judge_is_not_trained_again(small, tmp_path, monkeypatch):
-    """Its checkpoint is gone: training would begin from nothing, and cut the log that another grid gathers."""
-    _, laboratory, _ = small
-    path = tmp_path / "more.yaml"
-    path.write_text(yaml.safe_dump(GRID | {"rungs": {"smoke": RUNG | {"seeds": [0], "judged": 2}}}))
-    more = Laboratory(Grid.read(path, "smoke"), tmp_path / "runs")
-    arm = more.grid.arms[0]
-    folder = more.folder(arm, 0)
-    shutil.copytree(laboratory.pools, more.pools)
-    shutil.copytree(laboratory.folder(arm, 0), folder)
-    assert not (folder / "checkpoint.pt").exists() and not more.is_done((arm.name, 0))
-    monkeypatch.setattr(one_run, "train", lambda *a, **k: pytest.fail("the run is trained already"))
-    log = (folder / "metrics.csv").read_bytes()
-    record = read_json(carry_out_run(more, arm, 0))
-    assert record["what"] == read_json(laboratory.judged(arm, 0) / RECORD)["what"]
-    assert len(read_json(more.judged(arm, 0) / "summary.json")["methods"]) == 1 and (folder / "metrics.csv").read_bytes() == log
-    write_json(folder / "provenance.json", read_json(folder / "provenance.json") | {"steps": 5})  # weights of an earlier step
-    shutil.rmtree(more.judged(arm, 0))
-    with pytest.raises(pytest.fail.Exception, match="trained already"):
-        carry_out_run(more, arm, 0)
+def test_other_test_objects_are_judged_without_training_again(small, tmp_path, monkeypatch):
+    path, laboratory, _ = small
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump(GRID | {"rungs": {"smoke": RUNG | {"seeds": [0], "judged": 2}}}))
+    again = Laboratory(Grid.read(more, "smoke"), laboratory.runs)
+    arm = again.grid.arms[0]
+    assert again.folder(arm, 0) == laboratory.folder(arm, 0) and not again.is_done((arm.name, 0))
+    monkeypatch.setattr(one_run, "train", lambda *a, **k: pytest.fail("it is trained"))
+    what = read_json(carry_out_run(again, arm, 0))["what"]
+    assert what == read_json(laboratory.judged(arm, 0) / RECORD)["what"]
 
 
 def test_the_tables_say_what_the_evaluations_say(small):
