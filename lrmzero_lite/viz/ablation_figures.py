@@ -166,7 +166,7 @@ def gain_over_steps_figure(results: GridResults, mixes: tuple[str, str], sets: S
         if len(pairs) > 2:
             rise = slope(results, pairs, name)
             title += f"\n{rise.mean:+.2f} dB per doubling [{rise.low:.2f}, {rise.high:.2f}]"
-        panel.set_title(title, fontsize=9.5)
+        panel.set_title(title, fontsize=8.5)
         panel.axhline(0, color=INK, lw=1)
         panel.set_xscale("log", base=2)
         panel.set_xticks(list(pairs), list(map(str, pairs)))
