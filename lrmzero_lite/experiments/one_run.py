@@ -30,7 +30,7 @@ from .divergence import outcome_of, white_validation_psnr
 from .grid import Arm, Grid
 from .test_objects import TestObjects
 
-RECORD, COST, LOST = "run.json", "cost.json", "lost.json"
+RECORD, COST, LOST, WEIGHTS = "run.json", "cost.json", "lost.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     lock = _lock(folder) if _leads() else None
     try:
         lost = (folder / LOST).exists()
-        if not lost:
+        if not lost and not _is_trained(folder, run):
             try:
                 train(run, folder, laboratory.sources(arm), device=laboratory.device, progress=False)
             except RunLost as error:
@@ -126,7 +126,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
         if not _leads():
             return judged / RECORD
         if not lost:
-            _judge(laboratory, arm, folder / "weights.safetensors", judged, run)
+            _judge(laboratory, arm, folder / WEIGHTS, judged, run)
         record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
         if lock is not None:
@@ -139,6 +139,12 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
         (folder / name).unlink(missing_ok=True)
     return judged / RECORD
+
+
+def _is_trained(folder: Path, run: RunConfig) -> bool:
+    """Whether the weights are those of the last step: a run that is only to be judged on other objects has no checkpoint left."""
+    about = folder / "provenance.json"
+    return (folder / WEIGHTS).exists() and about.exists() and read_json(about).get("steps") == run.train.steps
 
 
 def _lock(folder: Path) -> IO | None:
@@ -186,7 +192,7 @@ def _what_became(folder: Path, lost: bool) -> dict[str, Any]:
     found = {"steps": int(last("step")), "objects": int(last("objects"))}
     found |= {name: float(log[name][validated[-1]]) if len(validated) else None for name in ("val_psnr", "val_point")}
     found |= {name: int(last(name)) for name in ("clipped", "skipped", "bad")}
-    return found | {"weights_sha256": None if lost else _digest(folder / "weights.safetensors")}
+    return found | {"weights_sha256": None if lost else _digest(folder / WEIGHTS)}
 
 
 def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:

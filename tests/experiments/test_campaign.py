@@ -134,6 +134,18 @@ def test_grids_share_equal_runs_and_nothing_is_done_twice(small, tmp_path, monke
     assert not longer.is_done(longer.grid.keys[0])
 
 
+def test_other_test_objects_are_judged_without_training_again(small, tmp_path, monkeypatch):
+    path, laboratory, _ = small
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump(GRID | {"rungs": {"smoke": RUNG | {"seeds": [0], "judged": 2}}}))
+    again = Laboratory(Grid.read(more, "smoke"), laboratory.runs)
+    arm = again.grid.arms[0]
+    assert again.folder(arm, 0) == laboratory.folder(arm, 0) and not again.is_done((arm.name, 0))
+    monkeypatch.setattr(one_run, "train", lambda *a, **k: pytest.fail("it is trained"))
+    what = read_json(carry_out_run(again, arm, 0))["what"]
+    assert what == read_json(laboratory.judged(arm, 0) / RECORD)["what"]
+
+
 def test_the_tables_say_what_the_evaluations_say(small):
     _, laboratory, out = small
     results = load_grid(out)
