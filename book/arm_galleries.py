@@ -17,6 +17,7 @@ from pathlib import Path
 from lrmzero_lite import InputError
 from lrmzero_lite.experiments import Grid, load_grid
 from lrmzero_lite.experiments.claims import FULL, NO_CUTS, NO_WIRES, REAL, SMOOTH, ZEROVERSE
+from lrmzero_lite.experiments.contrasts import of_trained
 from lrmzero_lite.experiments.galleries import examples
 from lrmzero_lite.experiments.one_run import Laboratory
 from lrmzero_lite.files import atomic_path
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / GRID, help="folder of the gathered results")
     parser.add_argument("--count", type=int, default=3, help="objects at either end")
     given = parser.parse_args(arguments)
-    laboratory, results = Laboratory(Grid.read(GRID, given.rung), given.runs, given.real), load_grid(given.results)
+    laboratory, results = Laboratory(Grid.read(GRID, given.rung), given.runs, given.real), of_trained(load_grid(given.results))
     sets = tuple(name for name in REAL if name in results.sets) if given.real else (ZEROVERSE,)
     for name, (arm, against, called) in GALLERIES.items():
         figure = arms_gallery(examples(laboratory, results, arm, against, sets, given.count), called)

@@ -6,8 +6,8 @@ everything here is paired: by seed and by object, or by seed and all settings bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 from ..errors import InputError
 from ..evaluate.bootstrap import LEVEL
 from .grid_results import Estimate, GridResults
+from .interval import interval_of_mean
 
-RESAMPLES = 10_000
 TRAINED = "trained"  # the outcome of a run that came to its end in health
 
 
@@ -54,29 +54,62 @@ def gains(
     return tuple(seeds), tuple(objects), ours - theirs
 
 
-def contrast(results: GridResults, terms: Sequence[Term], metric: str = "psnr", *, draws: int = RESAMPLES) -> Estimate:
-    """The weighted sum of gains, with a 95 % bootstrap interval over seeds and objects.
+def contrast(results: GridResults, terms: Sequence[Term], metric: str = "psnr") -> Estimate:
+    """The weighted sum of gains, with its 95 % interval over seeds and objects (`interval`).
 
-    A resample draws the seeds once for all terms, and the objects once for all terms of the same set and objects, so that
-    what terms have in common cancels. Raises InputError for no terms, and where a term has no values or no seed is common.
+    Terms of the same set and objects are added object by object, and all terms seed by seed, so that what they have in common
+    cancels. Raises InputError for no terms, and where a term has no values or no seed is common.
     """
     if not terms:
         raise InputError("A contrast of no terms is nothing; give at least one.")
     seeds = sorted(set.intersection(*(set(gains(results, term, metric)[0]) for term in terms)))
     if not seeds:
         raise InputError(f"No seed was judged in all of {', '.join(sorted({t.arm for t in terms}))}; run the missing ones.")
-    rng = np.random.default_rng(0)
-    of_seeds = _shares(rng, draws, len(seeds))
-    of_objects: dict[tuple, np.ndarray] = {}
-    per_seed, resampled = np.zeros(len(seeds)), np.zeros(draws)
+    per_seed, per_object = np.zeros(len(seeds)), {}
     for term in terms:
         _, objects, values = gains(results, term, metric, seeds)
-        shares = of_objects.setdefault((term.sets, objects), _shares(rng, draws, len(objects)))
         per_seed += term.weight * values.mean(axis=1)
-        resampled += term.weight * np.einsum("rs,so,ro->r", of_seeds, values, shares, optimize=True)
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    count = len({(where, name) for where, objects in of_objects for name in objects})
-    return Estimate(float(per_seed.mean()), float(low), float(high), tuple(per_seed.tolist()), count)
+        group = (term.sets, objects)
+        per_object[group] = per_object.get(group, 0.0) + term.weight * values.mean(axis=0)
+    mean = float(per_seed.mean())
+    low, high = interval_of_mean(mean, per_seed, list(per_object.values()))
+    count = len({(where, name) for where, objects in per_object for name in objects})
+    return Estimate(mean, low, high, tuple(per_seed.tolist()), count)
+
+
+def gain_over_steps(results: GridResults, mix: str, against: str) -> dict[int, tuple[str, str]]:
+    """steps -> the arms of two mixes that were trained so long, of rising steps; those alone that share a judged seed.
+
+    Arms have the axes mix and steps. Raises InputError if no such pair is there.
+    """
+    arms = {(axes.get("mix"), axes["steps"]): arm for arm, axes in results.axes.items()}
+    seeds = {arm: {row["seed"] for row in results.rows if row["arm"] == arm} for arm in results.arms}
+    lengths = sorted({steps for _, steps in arms})
+    both = {n: (arms[mix, n], arms[against, n]) for n in lengths if {(mix, n), (against, n)} <= set(arms)}
+    found = {n: pair for n, pair in both.items() if seeds[pair[0]] & seeds[pair[1]]}
+    if not found:
+        raise InputError(f"No length of training was judged with both {mix!r} and {against!r}; run the grid to its end.")
+    return found
+
+
+def slope(
+    results: GridResults, pairs: Mapping[float, tuple[str, str]], sets: str | tuple[str, ...], metric: str = "psnr"
+) -> Estimate:
+    """What the gain of a pair's first arm over its second rises by with every doubling of x: least squares over log2 x.
+
+    pairs: x -> (arm, against). Raises InputError for fewer than three x, through which a line need not pass.
+    """
+    if len(pairs) < 3:
+        raise InputError(f"{len(pairs)} values of x say nothing about a slope; run at least 3.")
+    u = np.log2(np.array(list(pairs), np.float64))
+    weights = (u - u.mean()) / ((u - u.mean()) ** 2).sum()
+    return contrast(results, [Term(*pair, sets, float(w)) for pair, w in zip(pairs.values(), weights)], metric)
+
+
+def of_trained(results: GridResults) -> GridResults:
+    """The same results without the scores of runs that failed: a failed run is counted, and is no part of a mean."""
+    sick = {(run["arm"], run["seed"]) for run in results.runs if run["outcome"] != TRAINED}
+    return replace(results, rows=tuple(row for row in results.rows if (row["arm"], row["seed"]) not in sick))
 
 
 def matched_arms(results: GridResults, axis: str, values: Sequence[tuple[Any, Any]] = ()) -> list[tuple[str, str]]:
@@ -94,9 +127,7 @@ def matched_arms(results: GridResults, axis: str, values: Sequence[tuple[Any, An
     pairs = [(of[low], of[high]) for of, ends in wanted for low, high in ends if low in of and high in of]
     if not pairs:
         known = sorted({name for axes in results.axes.values() for name in axes})
-        raise InputError(
-            f"No two arms differ in {axis!r} alone as asked; the axes here are {', '.join(known) or 'none'}."
-        )
+        raise InputError(f"No two arms differ in {axis!r} alone as asked; the axes here are {', '.join(known) or 'none'}.")
     return pairs
 
 
@@ -144,8 +175,3 @@ def paired_failures(results: GridResults, pairs: Sequence[tuple[str, str]]) -> P
 def _exact(count: int, total: int) -> tuple[float, float, float]:
     interval = binomtest(count, total).proportion_ci(LEVEL, "exact")
     return count / total, float(interval.low), float(interval.high)
-
-
-def _shares(rng: np.random.Generator, draws: int, count: int) -> np.ndarray:
-    """How often each of `count` is drawn when so many are drawn with replacement, as shares [draws, count]."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=draws) / count

@@ -1,6 +1,6 @@
 """GridResults: the results of a grid, read from the folder that `gather` wrote; means and paired differences with intervals.
 
-Two things vary: the test objects, and the seeds of training. An interval here resamples both together. Of three seeds that is
+Two things vary: the test objects, and the seeds of training. An interval here is over both (`interval`). Of three seeds that is
 a rough guess, so the seeds' own means stand beside it.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..evaluate.bootstrap import LEVEL, RESAMPLES
 from ..evaluate.results import METRICS
 from ..files import read_json
+from .interval import interval_of_mean
 
 GRID_FILE, RESULTS_FILE, RUNS_FILE, CURVES_FILE = "grid.json", "results.csv", "runs.csv", "curves.csv"
 TEXTS = ("arm", "set", "kind", "object", "outcome", "symptom", "first_bad", "longest_gradient", "weights_sha256")
@@ -26,7 +26,7 @@ Sets = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over test objects and seeds, with its interval by resampling both, and the mean of every seed."""
+    """A mean over test objects and seeds, with its 95 % interval over both (`interval`), and the mean of every seed."""
 
     mean: float
     low: float
@@ -171,9 +171,7 @@ def _number(cell: str) -> int | float | None:
 
 
 def _estimate(table: np.ndarray) -> Estimate:
-    """Mean of [seeds, objects], and its interval: seeds and objects drawn again, with replacement, RESAMPLES times."""
-    rng, (n, m) = np.random.default_rng(0), table.shape
-    seeds, objects = (rng.multinomial(count, np.full(count, 1 / count), RESAMPLES) for count in (n, m))  # times each is drawn
-    means = ((seeds @ table) * objects).sum(axis=1) / (n * m)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(table.mean()), float(low), float(high), tuple(table.mean(axis=1).tolist()), m)
+    """Mean of [seeds, objects], and its interval."""
+    mean, seeds = float(table.mean()), table.mean(axis=1)
+    low, high = interval_of_mean(mean, seeds, [table.mean(axis=0)])
+    return Estimate(mean, low, high, tuple(seeds.tolist()), table.shape[1])

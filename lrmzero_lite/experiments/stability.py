@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..evaluate.bootstrap import bootstrap_interval
 from .grid_results import GridResults
+from .interval import interval_of_mean
 
 TRAINED, LOST = "trained", "lost"
 OF_SETTINGS = {  # factor -> RunConfig by path
@@ -80,7 +80,7 @@ def norm_ratio(results: GridResults, pairs: Sequence[tuple[str, str]]) -> tuple[
     """How many times longer the gradients of the second arms are: ratio, 95 % interval, and number of pairs of runs.
 
     Of every two runs with the same seed the medians over the steps of the gradient norm (before it is clipped) are compared,
-    and the geometric mean is taken over these pairs; the interval resamples them. Of one pair there is none: it is NaN.
+    and the geometric mean is taken over these pairs, with Student's interval. Of one pair there is none: it is NaN.
     Raises InputError if no pair has finite norms.
     """
     logs = []
@@ -91,7 +91,7 @@ def norm_ratio(results: GridResults, pairs: Sequence[tuple[str, str]]) -> tuple[
                 logs.append(np.log(medians[1] / medians[0]))
     if not logs:
         raise InputError(f"No two runs of {pairs} have gradients to compare; run the grid to its end.")
-    low, high = bootstrap_interval(np.array(logs)) or (np.nan, np.nan)
+    low, high = interval_of_mean(float(np.mean(logs)), np.array(logs), ())
     return float(np.exp(np.mean(logs))), float(np.exp(low)), float(np.exp(high)), len(logs)
 
 

@@ -13,13 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..errors import InputError
 from ..evaluate.paired import FEWEST
 from ..evaluate.tables import load_paper
 from .claims import CLAIMS, Claim, Failures, Gain, PairedGain, Pairs, PaperGap, PaperRows, Row
-from .contrasts import TRAINED, Term, contrast, matched_arms, paired_failures
+from .contrasts import Term, contrast, gains, matched_arms, of_trained, paired_failures
 from .geometry_groups import groups, more_than_elsewhere, read_shapes
 from .grid_results import GRID_FILE, Estimate, GridResults, load_grid
+from .interval import interval_of_mean
 
 Verdict = Literal["holds", "does not hold", "too small to tell", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "too small to tell", "not run")
@@ -118,8 +121,8 @@ def _measured(measure: Gain | PairedGain | Failures, results: GridResults) -> _M
     if isinstance(measure, Failures):
         return _failures(measure, results)
     if isinstance(measure, PairedGain):
-        first, second = measure.pairs.called
-        return _estimated(contrast(results, _healthy_terms(measure, results)), f"{second} minus {first}: ")
+        return _paired_gain(measure, of_trained(results))
+    results = of_trained(results)
     if measure.group is None:
         term = measure.terms[0]
         single = len(measure.terms) == 1 and term.weight == 1 and term.objects is None
@@ -147,13 +150,24 @@ def _failures(measure: Failures, results: GridResults) -> _Measured:
     return _Measured(f"{told}; of those that ended differently the first in {_percent(low, high)}", low, high, 0.5)
 
 
-def _healthy_terms(measure: PairedGain, results: GridResults) -> list[Term]:
-    """A term for every pair of arms all of whose runs came to their end in health."""
-    sick = {run["arm"] for run in results.runs if run["outcome"] != TRAINED}
-    pairs = [pair for pair in _arms(measure.pairs, results) if not sick & set(pair)]
-    if not pairs:
-        raise InputError(f"In every pair of {' and '.join(measure.pairs.called)} a run failed; their quality is not compared.")
-    return [Term(second, first, measure.sets, 1 / len(pairs)) for first, second in pairs]
+def _paired_gain(measure: PairedGain, results: GridResults) -> _Measured:
+    """Over pairs of runs that both trained; a pair of arms may have some in one seed and none in another."""
+    first, second = measure.pairs.called
+    seeds = {arm: {row["seed"] for row in results.rows if row["arm"] == arm} for arm in results.arms}
+    tables = []
+    for low, high in _arms(measure.pairs, results):
+        if seeds[low] & seeds[high]:
+            _, objects, table = gains(results, Term(high, low, measure.sets))
+            tables.append((objects, table))
+    if not tables:
+        raise InputError(f"In every pair of {first} and {second} a run failed; their quality is not compared.")
+    shared = sorted(set.intersection(*(set(objects) for objects, _ in tables)))
+    table = np.concatenate([table[:, [objects.index(name) for name in shared]] for objects, table in tables])
+    mean, runs = float(table.mean()), table.mean(axis=1)
+    low, high = interval_of_mean(mean, runs, [table.mean(axis=0)])
+    pairs = f"{len(runs)} pair{'s' * (len(runs) != 1)} of runs that trained"
+    text = f"{second} minus {first}: {mean:+.2f} dB [{low:.2f}, {high:.2f}], {pairs}, {len(shared)} objects"
+    return _Measured(text, low, high, enough=len(shared) >= FEWEST and len(runs) >= FEWEST_SEEDS)
 
 
 def _arms(pairs: Pairs, results: GridResults) -> Sequence[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..experiments.contrasts import Term, gains
+from ..experiments.contrasts import Term, gain_over_steps, gains, slope
 from ..experiments.grid_results import Estimate, GridResults
 from .figures import PALETTE, error_map, image_grid
 
@@ -148,6 +148,35 @@ def orders_figure(results: GridResults, against: str, sets: Sequence[str], *, co
     return figure
 
 
+def gain_over_steps_figure(results: GridResults, mixes: tuple[str, str], sets: Sequence[str]):
+    """A panel per test set: what the first mix gains over the second after each length of training, with interval and seeds.
+
+    results: of a grid whose arms have the axes mix and steps; lengths that were not run are left out. In the title stands what
+    the gain rises by with every doubling. Returns a matplotlib Figure. Raises InputError as `gain_over_steps`.
+    """
+    import matplotlib.pyplot as plt
+
+    pairs = gain_over_steps(results, *mixes)
+    figure, panels = plt.subplots(1, len(sets), figsize=(8.6, 3.2), sharey=True, squeeze=False)
+    for index, (panel, name) in enumerate(zip(panels[0], sets)):
+        color = PALETTE[index % len(PALETTE)]
+        for steps, pair in pairs.items():
+            draw_estimate(panel, results.difference(*pair, name), steps, color, upright=True)
+        title = f"{name} ({results.sets[name]} objects)"
+        if len(pairs) > 2:
+            rise = slope(results, pairs, name)
+            title += f"\n{rise.mean:+.2f} dB per doubling [{rise.low:.2f}, {rise.high:.2f}]"
+        panel.set_title(title, fontsize=8.5)
+        panel.axhline(0, color=INK, lw=1)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(list(pairs), list(map(str, pairs)))
+        panel.minorticks_off()
+        panel.margins(x=0.15)
+        panel.set_xlabel("training steps")
+    panels[0, 0].set_ylabel(f"PSNR (dB) minus that of {mixes[1]}", fontsize=9.5)
+    return figure
+
+
 def arms_gallery(examples: Sequence[Mapping[str, Any]], names: tuple[str, str]):
     """A row per object: one input, the truth, and for each of two networks its picture and its error, PSNR above.
 
@@ -169,11 +198,14 @@ def arms_gallery(examples: Sequence[Mapping[str, Any]], names: tuple[str, str]):
     return image_grid([np.asarray(image) for image in images], titles=titles, row_titles=rows, columns=6)
 
 
-def draw_estimate(panel, estimate: Estimate, y: float, color: str) -> None:
-    """A dot with its interval, filled where the interval excludes zero, and a stroke per seed."""
-    panel.plot([estimate.low, estimate.high], [y, y], color=color, lw=1.6, zorder=2)
-    panel.plot(estimate.seeds, [y] * len(estimate.seeds), "|", ms=9, color=color, mew=1.3, zorder=3)
-    panel.plot(estimate.mean, y, "o", ms=6.5, color=color if estimate.sign else "white", mec=color, mew=1.5, zorder=4)
+def draw_estimate(panel, estimate: Estimate, place: float, color: str, *, upright: bool = False) -> None:
+    """A dot with its interval, filled where the interval excludes zero, and a stroke per seed; along x, or upright along y."""
+    draw = lambda values, *style, **more: panel.plot(
+        *([[place] * len(values), values] if upright else [values, [place] * len(values)]), *style, color=color, **more
+    )
+    draw([estimate.low, estimate.high], lw=1.6, zorder=2)
+    draw(estimate.seeds, "_" if upright else "|", ms=9, mew=1.3, zorder=3)
+    draw([estimate.mean], "o", ms=6.5, mfc=color if estimate.sign else "white", mec=color, mew=1.5, zorder=4)
 
 
 def _legend(figure, entries: Mapping[str, tuple[str, str, str]]) -> None:

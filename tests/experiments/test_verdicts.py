@@ -121,6 +121,18 @@ def test_quality_along_an_axis_is_judged_where_no_run_failed(folder):
     assert judge_claims(folder, PAPER, [claim(PairedGain(worst, ("gso",)))])[0].reason.startswith("In every pair of low and high")
 
 
+def test_scores_of_failed_runs_are_in_no_verdict(tmp_path):
+    """A failed run that was judged: ten dB worse, it would hide a gain of half a dB."""
+    score = lambda arm, seed, name: 20 + noise(arm, seed, name) + 0.5 * (arm == "good") - 10 * ((arm, seed) == ("good", 2))
+    write_grid(tmp_path / "mix", {"base": {"step": 1}, "good": {"step": 2}}, {"gso": OBJECTS}, score)
+    table = (tmp_path / "mix" / "runs.csv").read_text()
+    (tmp_path / "mix" / "runs.csv").write_text(table.replace("good,2,trained", "good,2,failed"))
+    paired = PairedGain(along("step", "mix"), ("gso",))
+    for one in judge_claims(tmp_path, PAPER, [claim(gain("good", "base")), claim(paired)]):
+        assert one.verdict == "holds" and "+0.45 dB" in one.ours, one.ours
+        assert "2 seeds" in one.ours or "2 pairs of runs that trained" in one.ours
+
+
 def test_what_was_not_run_says_why(folder):
     absent, other = claim(gain("good", "base", grid="absent"), unless="it needs a moon"), claim(gain("odd", "base"))
     never = claim(None, unless="there is no such network")
@@ -175,6 +187,8 @@ def test_rows_of_table_10_that_are_compared_differ_in_one_setting():
             assert rows[first].data == rows[second].data
             different = {name for name, value in rows[first].settings.items() if rows[second].settings[name] != value}
             assert different == {setting} and rows[first].settings[setting] < rows[second].settings[setting]
+        used = [row for pair in compared.values for row in pair]
+        assert len(set(used)) == len(used)  # no run counts twice
     assert len(pairs) == 3
 
 

@@ -11,7 +11,13 @@ import pytest
 from lrmzero_lite import InputError
 from lrmzero_lite.experiments import load_grid
 from lrmzero_lite.experiments.geometry_groups import gain_by_group, gain_correlation
-from lrmzero_lite.viz.ablation_figures import gain_against_shape_figure, gain_by_group_figure, orders_figure, paper_beside_ours
+from lrmzero_lite.viz.ablation_figures import (
+    gain_against_shape_figure,
+    gain_by_group_figure,
+    gain_over_steps_figure,
+    orders_figure,
+    paper_beside_ours,
+)
 from lrmzero_lite.viz.figures import use_style
 
 from ..experiments.made_up import write_grid
@@ -93,3 +99,23 @@ def test_curves_of_orders_are_means_over_seeds(results):
     )
     with pytest.raises(InputError, match="'other' is no arm"):
         orders_figure(results, "other", ["gso"])
+
+
+def test_gains_stand_over_the_steps_that_were_run(tmp_path):
+    """The gain is 0.1 dB more with every doubling; of the longest length one mix was not run."""
+    steps = {"x 0.25": 150, "x 0.5": 300, "x 1": 600, "x 2": 1200}
+    arms = {f"mix {mix}, steps {x}": {"mix": mix, "steps": n} for mix in ("full", "none") for x, n in steps.items()}
+
+    def score(arm, seed, name):
+        doublings = list(steps).index(arm.split("steps ")[1])
+        return 20 + ("full" in arm) * 0.1 * (doublings - 1) + 0.01 * np.sin(3 * seed + int(name[1]) ** 2 + len(arm))
+
+    missing = lambda arm, seed: arm == "mix full, steps x 2"
+    grid = load_grid(write_grid(tmp_path / "g", arms, {"gso": NAMES}, score, failed=missing))
+    (panel,) = gain_over_steps_figure(grid, ("full", "none"), ["gso"]).axes
+    assert [x for x, _ in points(panel, "o")] == [150, 300, 600]
+    assert [y for _, y in points(panel, "o")] == pytest.approx([-0.1, 0.0, 0.1], abs=0.02)
+    assert [len(line.get_ydata()) for line in panel.lines if line.get_marker() == "_"] == [3, 3, 3]
+    assert "+0.10 dB per doubling" in panel.get_title(loc="left")
+    with pytest.raises(InputError, match="both 'full' and 'other'"):
+        gain_over_steps_figure(grid, ("full", "other"), ["gso"])
