@@ -32,7 +32,8 @@ def grid(
         name: A grid of the book (augmentations, stability, ...), a .yaml file, or all for every grid of the book.
         rung: How far the runs are trained, and on what: an entry of the grid's `rungs`.
         runs: Folder of the runs, their training objects and rendered test views; grids can share it.
-        out: Folder of the results, of all grids the one above them; by default book/results/grids/NAME.
+        out: Folder of the results, of all grids the one above them; by default book/results/grids/NAME, and of other rungs than
+            lite or of a part of a grid RUNS/results/RUNG/NAME.
         real: Folder of real objects with splits.json. Without it only Zeroverse objects are judged.
         arms: Only these arms.
         seeds: Only these seeds.
@@ -63,7 +64,7 @@ def grid(
 
 def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) -> None:
     """One grid."""
-    from ..experiments.campaign import RESULTS, one, prepare, run_grid
+    from ..experiments.campaign import one, prepare, results_folder, run_grid
     from ..experiments.cost import estimate
     from ..experiments.gather import gather
 
@@ -75,7 +76,7 @@ def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) ->
     elif do == "prepare":
         prepare(laboratory, workers=os.cpu_count() or 1)
     elif do == "gather":
-        print(gather(laboratory, out or RESULTS / laboratory.grid.name))
+        print(gather(laboratory, out or results_folder(laboratory, whole=not (arms or seeds))))
     elif do == "cost":
         said = (
             estimate(laboratory, left).sentence(

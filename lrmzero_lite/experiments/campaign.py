@@ -21,6 +21,7 @@ from .grid import Grid
 from .one_run import Laboratory, carry_out_run
 
 RESULTS = Path("book") / "results" / "grids"
+BOOK_RUNG = "lite"
 FEW = 64  # objects for which starting another process pays
 
 
@@ -37,7 +38,7 @@ def run_grid(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     say: Callable[[str], None] = SAY,
 ) -> Path:
-    """Carry out what is missing of a grid and gather its results into `out` (by default book/results/grids/NAME).
+    """Carry out what is missing of a grid and gather its results into `out` (by default `results_folder`).
 
     The cost is measured and said first. arms, seeds: only these. real: folder of real objects with splits.json; without it
     only Zeroverse objects are judged, and grids that train on real ones are refused. device: "auto" is a GPU where a run finds
@@ -48,7 +49,7 @@ def run_grid(
     grid, backend = Grid.read(name, rung).only(arms, seeds), backend or Backend()
     here = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     laboratory, backend = Laboratory(grid, Path(runs), Path(real) if real else None, here), backend.on(here)
-    out = Path(out) if out else RESULTS / grid.name
+    out = Path(out) if out else results_folder(laboratory, whole=not (arms or seeds))
     if laboratory.lacks_real_objects:
         raise InputError(f"The grid {grid.name} trains on real objects; name the folder with splits.json as real.")
     left = [key for key in grid.keys if not laboratory.is_done(key)]
@@ -74,6 +75,14 @@ def launch_folder(laboratory: Laboratory, name: str | Path) -> Path:
     grid, path = laboratory.grid, Path(name)
     where = f"-{config_hash(str(path.resolve()))}" if path.suffix in (".yaml", ".yml") else ""
     return laboratory.runs / "launch" / f"{grid.name}-{grid.rung_name}{where}"
+
+
+def results_folder(laboratory: Laboratory, whole: bool = True) -> Path:
+    """Where results go that nobody sends elsewhere: the book's, if they are of its rung and whole; else beside the runs."""
+    grid = laboratory.grid
+    if grid.rung_name == BOOK_RUNG and whole:
+        return RESULTS / grid.name
+    return laboratory.runs / "results" / grid.rung_name / grid.name
 
 
 def prepare(laboratory: Laboratory, workers: int = 1) -> None:

@@ -29,7 +29,7 @@ from .test_objects import kind_of
 SAMPLES = "samples"
 RUN_COLUMNS = (
     "arm", "seed", "outcome", "diverged_at", "symptom", "steps", "objects", "val_psnr", "val_point", "clipped", "skipped", "bad",
-    "first_bad", "longest_gradient", "weights_sha256",
+    "l2_only", "first_bad", "longest_gradient", "weights_sha256",
 )  # fmt: skip
 LEFT_OUT = ("seconds",)  # columns of a log that no two runs agree on
 

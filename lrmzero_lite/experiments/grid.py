@@ -33,6 +33,11 @@ GRIDS = Path(__file__).resolve().parent / "grids"
 FACTORS = ("steps_factor", "width_factor", "objects_factor", "lr_factor")
 PATCH = ("set", "data", "axes", *FACTORS)
 SETS = ("real", "zeroverse", "ycb")
+ELSEWHERE = {  # settings that something else in the file decides
+    "zeroverse.boolean_share": "data", "zeroverse.wireframe_share": "data", "zeroverse.height_field_probability": "data",
+    "objects": "data", "train.seed": "the rung's seeds", "train.log_every": "the rung's log_every",
+    "train.save_every": "nothing", "train.validate_every": "nothing",
+}  # fmt: skip
 LOGGED = 60  # rows of a run's log, about
 
 
@@ -191,6 +196,11 @@ def _arm(name: str, patches: Sequence[Mapping[str, Any]], rung: RungSettings, pa
     if min(factors.values()) <= 0:
         raise InputError(f"{path}, arm {name!r} has a factor that is not above 0: {factors}.")
     objects = max(1, round(rung.objects * factors.pop("objects_factor")))
+    for setting in (*rung.set, *patch.get("set", {})):
+        if setting in ELSEWHERE:
+            raise InputError(
+                f"{path}, arm {name!r} sets {setting}, which would do nothing; it is decided by {ELSEWHERE[setting]}."
+            )
     data = {"objects": objects, **patch.get("data", {})}
     _check(data, [f.name for f in fields(DataMix)], f"{path}, data of arm {name!r}")
     return Arm(name, patch.get("axes", {}), patch.get("set", {}), DataMix(**data), **factors)

@@ -200,8 +200,10 @@ def diagnosis_of(laboratory: Laboratory, arm: Arm, seed: int) -> dict[str, Any]:
     folder, run = laboratory.folder(arm, seed), laboratory.run_of(arm, seed)
     config = run.train
     white = white_validation_psnr(config.validation_size or config.stages[-1].size, config.validation_objects, run.zeroverse)
-    outcome = outcome_of(read_log(folder), lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
-    return asdict(outcome) | _first_bad(folder)
+    log = read_log(folder)
+    outcome = outcome_of(log, lost=(folder / LOST).exists(), steps=config.steps, white_psnr=white)
+    without_perceptual = int(np.nan_to_num(log["l2_only"][-1]))  # steps whose perceptual loss was wanted and not to be had
+    return asdict(outcome) | {"l2_only": without_perceptual} | _first_bad(folder)
 
 
 def _first_bad(folder: Path) -> dict[str, str | None]:

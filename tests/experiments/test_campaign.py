@@ -20,6 +20,7 @@ from lrmzero_lite.cli import main
 from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.evaluate.bootstrap import bootstrap_interval
 from lrmzero_lite.experiments import Grid, cost, load_grid, one_run, run_grid
+from lrmzero_lite.experiments.campaign import prepare, results_folder
 from lrmzero_lite.experiments.gather import gather, sample_name
 from lrmzero_lite.experiments.one_run import RECORD, Laboratory, carry_out_run
 from lrmzero_lite.files import read_json, write_json
@@ -43,8 +44,6 @@ def small(tmp_path_factory):
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(GRID, sort_keys=False))
     laboratory = Laboratory(Grid.read(path, "smoke"), folder / "runs")
-    from lrmzero_lite.experiments.campaign import prepare
-
     prepare(laboratory)
     for arm, seed in laboratory.grid.keys:
         carry_out_run(laboratory, laboratory.grid.arm(arm), seed)
@@ -163,6 +162,15 @@ def test_the_tables_say_what_the_evaluations_say(small):
     with open(laboratory.folder(arm, 1) / "metrics.csv", newline="") as file:
         assert [f"{loss:.6g}" for loss in losses] == [row["loss"] for row in csv.DictReader(file)] and steps[-1] == 6
     assert (out / "samples" / sample_name(arm.name, 1)).exists()
+
+
+def test_only_whole_results_of_the_books_rung_go_into_the_book(small):
+    path, laboratory, _ = small
+    beside = laboratory.runs / "results" / "smoke" / "small"
+    assert results_folder(laboratory) == results_folder(laboratory, whole=False) == beside
+    lite = Laboratory(Grid.read("staged", "lite"), laboratory.runs)
+    assert results_folder(lite) == Path("book/results/grids/staged")
+    assert results_folder(lite, whole=False) == laboratory.runs / "results" / "lite" / "staged"
 
 
 def test_runs_that_lack_are_named_and_none_is_refused(small, tmp_path):

@@ -40,7 +40,7 @@ def test_the_paper_rung_of_the_augmentations_is_the_papers_table():
 
 
 def test_patches_add_up_and_factors_multiply_what_the_rung_says(tmp_path):
-    base = {"set": {"train.seed": 1, "model.qk_norm": True}, "data": {"boolean": 0.2, "hf_only": 0.6}}
+    base = {"set": {"train.weight_decay": 0.1, "model.qk_norm": True}, "data": {"boolean": 0.2, "hf_only": 0.6}}
     arms = {"a": {"set": {"model.qk_norm": False}, "data": {"boolean": 0.8, "hf_only": 0.0}, "lr_factor": 2}}
     arms["b"] = {"steps_factor": 0.5, "width_factor": 0.5, "objects_factor": 0.25, "axes": {"share": 1}}
     grid = Grid.read(written(tmp_path, base=base, arms=arms), "smoke")
@@ -83,6 +83,8 @@ def test_rungs_shorten_the_preset(tmp_path):
         ({"rungs": {"smoke": {"steps": 0}}}, "smoke", "counts of 1 or more"),
         ({"rungs": {"smoke": {"sets": ["gso"]}}}, "smoke", "test set 'gso' is unknown"),
         ({"arms": {"a": {"lr_factor": 0}}}, "smoke", "not above 0"),
+        ({"arms": {"a": {"set": {"train.seed": 3}}}}, "smoke", "would do nothing; it is decided by the rung's seeds"),
+        ({"base": {"set": {"zeroverse.boolean_share": 0.5}}}, "smoke", "decided by data"),
         ({"rungs": {"smoke": {"seeds": 3}}}, "smoke", "seeds = 3 is no tuple"),
         ({"rungs": {"smoke": {"steps": "eight"}}}, "smoke", "steps = 'eight' is no int"),
         ({"rungs": {"smoke": {"pools": "shard"}}}, "smoke", "pools = 'shard' is no Literal"),
