@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import os
 import sys
 import time
@@ -60,6 +61,7 @@ class SmallGrid:
 
 
 def _launch(grid: SmallGrid, keys: list[tuple[str, int]], backend: Backend) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, also where tests run with & in a script
     try:
         grid.carry_out(keys, backend)
     except Interrupted as stopped:
