@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from scipy.stats import ttest_1samp
 
@@ -37,8 +38,17 @@ def command(grid, runs, out, *options):
     return [*verb, "--runs", str(runs), "--out", str(out), *options]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As back ends start their runs: sums over several threads have other last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small(one_thread, tmp_path_factory):
     """The grid's file, its runs and its results, carried out in this process."""
     folder = tmp_path_factory.mktemp("grid")
     path = folder / "small.yaml"
