@@ -122,9 +122,11 @@ def orders_figure(results: GridResults, against: str, sets: Sequence[str], *, co
 
     if against not in results.arms:
         raise InputError(f"against = {against!r} is no arm of this grid; use one of {', '.join(results.arms)}.")
-    others = [arm for arm in results.arms if arm != against]
+    carried_out = {row["arm"] for row in results.rows}
+    arms = [arm for arm in results.arms if arm in carried_out]
+    others = [arm for arm in arms if arm != against]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, max(3.0, 0.8 + 0.24 * len(others) * (len(sets) + 1))))
-    for index, arm in enumerate(results.arms):
+    for index, arm in enumerate(arms):
         curves = [curve for seed in results.seeds if len((curve := results.curve(arm, seed, column))[0])]
         if not curves:
             continue
@@ -138,7 +140,7 @@ def orders_figure(results: GridResults, against: str, sets: Sequence[str], *, co
     for group, name in enumerate(sets):
         for place, arm in enumerate(others):
             y = group * (len(others) + 0.8) + place
-            draw_estimate(right, results.difference(arm, against, name), y, PALETTE[results.arms.index(arm) % len(PALETTE)])
+            draw_estimate(right, results.difference(arm, against, name), y, PALETTE[arms.index(arm) % len(PALETTE)])
         ticks[group * (len(others) + 0.8) + (len(others) - 1) / 2] = name
     right.axvline(0, color=INK, lw=1)
     right.set_yticks(list(ticks), list(ticks.values()))
