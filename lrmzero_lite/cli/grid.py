@@ -64,8 +64,7 @@ def grid(
 
 def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) -> None:
     """One grid."""
-    from ..experiments.campaign import one, prepare, results_folder, run_grid
-    from ..experiments.cost import estimate
+    from ..experiments.campaign import cost_sentence, one, prepare, results_folder, run_grid
     from ..experiments.gather import gather
 
     left = [key for key in laboratory.grid.keys if do == "cost" and not laboratory.is_done(key)]
@@ -78,13 +77,7 @@ def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) ->
     elif do == "gather":
         print(gather(laboratory, out or results_folder(laboratory, whole=not (arms or seeds))))
     elif do == "cost":
-        said = (
-            estimate(laboratory, left).sentence(
-                len(laboratory.grid.keys), backend.on(laboratory.device).at_a_time if backend.is_here else None
-            )
-            if left
-            else "Everything is done."
-        )
+        said = cost_sentence(laboratory, left, backend) if left else "Everything is done."
         print(f"{laboratory.grid.name}: {said}")
     else:
         places = {"runs": laboratory.runs, "out": out, "real": laboratory.real, "device": device}

@@ -54,8 +54,7 @@ def run_grid(
         raise InputError(f"The grid {grid.name} trains on real objects; name the folder with splits.json as real.")
     left = [key for key in grid.keys if not laboratory.is_done(key)]
     if left:
-        with _threads(1 if here == "cpu" else torch.get_num_threads()):
-            say(estimate(laboratory, left).sentence(len(grid.keys), backend.at_a_time if backend.is_here else None))
+        say(cost_sentence(laboratory, left, backend))
         prepare(laboratory, workers=os.cpu_count() or 1)
         verb = verb_of(name, laboratory, device)
         command = lambda key: [*verb, "--only", key[0], str(key[1])]
@@ -68,6 +67,13 @@ def run_grid(
     if all(map(laboratory.is_done, left)):
         gather(laboratory, out)
     return out
+
+
+def cost_sentence(laboratory: Laboratory, keys: Sequence[tuple[str, int]], backend: Backend) -> str:
+    """What these runs cost, measured on one thread of a CPU, as back ends start them."""
+    with _threads(1 if laboratory.device == "cpu" else torch.get_num_threads()):
+        cost = estimate(laboratory, keys)
+    return cost.sentence(len(laboratory.grid.keys), backend.on(laboratory.device).at_a_time if backend.is_here else None)
 
 
 def launch_folder(laboratory: Laboratory, name: str | Path) -> Path:

@@ -129,11 +129,11 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
             _judge(laboratory, arm, folder / WEIGHTS, judged, run)
         record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
-        if lock is not None:
-            lock.close()
         if _leads() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
             write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
+        if lock is not None:
+            lock.close()  # what is left is the same whoever writes it
     record["made"] = _made(folder, run, laboratory.device)
     write_json(judged / RECORD, record)
     for name in (CHECKPOINT, PREVIOUS):  # ten times the weights, and nothing goes on from them
