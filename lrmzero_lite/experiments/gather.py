@@ -54,7 +54,8 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     _save_samples(out / SAMPLES, {key: folder / SAMPLE for key, (folder, _) in folders.items()})
     made = {f"{arm}, seed {seed}": records[arm, seed]["made"] for arm, seed in done}
     seconds = sum(entry["cpu_seconds"] for entry in made.values())
-    settings, unit = _settings(laboratory), "CPU" if laboratory.device == "cpu" else "GPU"
+    settings = _settings(laboratory)
+    unit = " and ".join(sorted({entry.get("unit", "CPU") for entry in made.values()}))  # of the runs, not of who gathers
     command = f"lrmzero grid {grid.name} --rung {grid.rung_name}"
     provenance = Provenance.collect(settings, seed=None, seconds=seconds, device=laboratory.device, command=command).as_dict()
     del provenance["config"]  # it is the file itself

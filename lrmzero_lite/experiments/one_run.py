@@ -233,7 +233,7 @@ def _made(folder: Path, run: RunConfig, device: str) -> dict[str, Any]:
     else:  # a lost run has no weights
         written = Provenance.collect(what_is_learnt(run), seed=run.train.seed, seconds=0, device=device).as_dict()
     kept = {name: written[name] for name in ("config_hash", "commit", "device", "date")}
-    return kept | {"cpu_seconds": read_json(folder / COST)["cpu_seconds"]}
+    return kept | {"cpu_seconds": read_json(folder / COST)["cpu_seconds"], "unit": "CPU" if device == "cpu" else "GPU"}
 
 
 def _leads() -> bool:
