@@ -17,7 +17,7 @@ from sphinx.util import logging
 
 TOKEN = re.compile(
     r"""(?s)<script\b.*?</script>|<!--.*?-->|<svg\b.*?</svg>
-    |(?P<shown><(?P<name>img|iframe|table|video|canvas)\b(?:[^>"']|"[^"]*"|'[^']*')*>)
+    |(?P<shown><(?P<name>img|iframe|figure|table|video|canvas)\b(?:[^>"']|"[^"]*"|'[^']*')*>)
     |(?P<heading><h[1-6]\b)
     |(?P<caption><p\ class="caption">|<figcaption>)(?P<text>.*?)(?P<end></p>|</figcaption>)""",
     re.VERBOSE,
@@ -48,8 +48,9 @@ def numbered(body: str, chapter: str) -> str:
         counts[kind] += 1
         number = f"{chapter}.{counts[kind]}" if chapter else str(counts[kind])
         anchor = f"{'tab' if kind == 'Table' else 'fig'}-{number.replace('.', '-')}"
+        name = f'<span class="caption-number">{kind}&nbsp;{number}.</span>'
         return (
-            f'{found["caption"][:-1]} id="{anchor}"><span class="caption-number">{kind}&nbsp;{number}.</span> {found["text"].strip()}'
+            f'{found["caption"][:-1]} id="{anchor}">{name} {found["text"].strip()}'
             f'<a class="headerlink" href="#{anchor}" title="Link to this {kind.lower()}">#</a>{found["end"]}'
         )
 
