@@ -231,7 +231,8 @@ def test_page_numbers_are_read_from_the_tree_of_pages():
     pdf = (
         b"%PDF-1.4\n1 0 obj\n<</Type /Catalog\n/Pages 2 0 R\n/Dests 9 0 R>>\nendobj\n"
         b"2 0 obj\n<</Type /Pages\n/Kids [3 0 R 6 0 R]>>\nendobj\n3 0 obj\n<</Type /Pages\n/Kids [5 0 R 4 0 R]>>\nendobj\n"
-        b"4 0 obj\n<</Type /Page>>\nendobj\n5 0 obj\n<</Type /Page>>\nendobj\n6 0 obj\n<</Type /Page>>\nstream\n7 0 obj /Kids [1 0 R] endobj\nendstream\nendobj\n"
+        b"4 0 obj\n<</Type /Page>>\nendobj\n5 0 obj\n<</Type /Page>>\nendobj\n"
+        b"6 0 obj\n<</Type /Page>>\nstream\n7 0 obj /Kids [1 0 R] endobj\nendstream\nendobj\n"
         b"9 0 obj\n<</page-0 [5 0 R /XYZ 0 1 0]\n/page-1 [6 0 R /XYZ 0 1 0]\n/page-2 [4 0 R /XYZ 0 1 0]>>\nendobj\n"
     )
     assert print_book.page_numbers(pdf) == {"page-0": "1", "page-2": "2", "page-1": "3"}
