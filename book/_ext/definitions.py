@@ -1,7 +1,7 @@
 """Definitions on hover: all glossary entries and references in one script, which `assets/definitions_on_hover.js` reads.
 
-The script `_static/definitions.js` is written when the site is finished. It maps a place, such as about/glossary.html#term-GSO, to what
-the reader sees there: a heading, lines, and for references a link.
+The script `_static/definitions.js` is written when the site is finished. It maps a place, such as about/glossary.html#term-GSO,
+to what the reader sees there: a heading, lines, and for references a link.
 """
 
 from __future__ import annotations

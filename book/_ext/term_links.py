@@ -1,7 +1,7 @@
 """The first use of each glossary term on a page becomes a link to its definition, also on pages made from notebooks.
 
-Only prose is touched: paragraphs and list items. Code, headings, links, tables, captions and the outputs of cells stay as they are.
-Terms match as words, with a capital or small first letter if they are written small in the glossary, and with a plural s.
+Only prose is touched: paragraphs and list items. Code, headings, links, tables, captions and the outputs of cells stay as
+they are. Terms match as words, with a plural s, and with a capital letter first where the glossary writes a small one.
 """
 
 from __future__ import annotations
