@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,44 +54,60 @@ def solutions(source: Path) -> list[Solution]:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_every_exercise_has_a_solution_that_shows_something(source):
+def test_every_exercise_has_a_solution_that_says_what_must_hold(source):
     text, found = exercises(source), solutions(source)
     numbers = [int(number) for number in EXERCISE.findall(text)]
     assert len(numbers) >= 2 and numbers == list(range(1, len(numbers) + 1)) == [one.number for one in found]
-    shows = lambda tree: any(isinstance(node, ast.Assert) for node in ast.walk(tree))
     for one in found:
         assert one.blocks, f"{source.stem}, exercise {one.number}: its solution has no code."
         for code in one.codes("python"):
-            assert shows(ast.parse(code)), f"{source.stem}, exercise {one.number}: say by an assert what must hold."
+            claims = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert)]
+            assert claims, f"{source.stem}, exercise {one.number}: say by an assert what must hold."
+
+
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """For every chapter that is asked for, a future of its run; as many at a time as there are cores."""
+    asked = [item.callspec.params["source"] for item in request.session.items if item.function is test_solutions_hold]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        yield {source: pool.submit(run_with_solutions, source, tmp_path_factory.mktemp(source.stem)) for source in asked}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_solutions_run(source, tmp_path, monkeypatch):
-    """Chapter and solutions in one kernel, in a folder of their own beside the book's results."""
-    for name, value in {**QUIET, "LRMZERO_SMOKE": "1", "PYTHONPATH": str(ROOT)}.items():
-        monkeypatch.setenv(name, value if name != "PYTHONPATH" else os.pathsep.join([value, os.environ.get(name, "")]))
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "book").symlink_to(ROOT / "book")
-    notebook = jupytext.read(source)
-    notebook.metadata.kernelspec = KERNEL
-    answers = {}
-    for one in solutions(source):
-        for code in one.codes("python"):
-            answers[len(notebook.cells)] = one.number
-            notebook.cells.append(nbformat.v4.new_code_cell(code))
-    client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "notebooks")}}
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        last = max(i for i, cell in enumerate(notebook.cells) if cell.get("execution_count"))
-        where = f"exercise {answers[last]}" if last in answers else f"cell {last} of the chapter"
-        pytest.fail(f"{source.stem}, {where}: {error}", pytrace=False)
-    for index, number in answers.items():
-        assert notebook.cells[index].outputs, f"{source.stem}, exercise {number}: its solution shows nothing."
+def test_solutions_hold(source, runs, tmp_path):
+    failed, shown = runs[source].result()
+    assert not failed, failed
+    for number, outputs in shown:
+        assert outputs, f"{source.stem}, exercise {number}: its solution shows nothing."
     for one in solutions(source):
         for text in one.codes("yaml"):
             (tmp_path / "grid.yaml").write_text(text)
             assert len(Grid.read(tmp_path / "grid.yaml", "smoke").keys) > 1
+
+
+def run_with_solutions(source: Path, folder: Path) -> tuple[str, list[tuple[int, list]]]:
+    """Chapter and solutions in one kernel, in a folder of its own beside the book's results.
+
+    Returns what failed (empty if nothing), and the number of each exercise with what its solution put out.
+    """
+    (folder / "notebooks").mkdir()
+    (folder / "book").symlink_to(ROOT / "book")
+    notebook, answers = jupytext.read(source), {}
+    notebook.metadata.kernelspec = KERNEL
+    for one in solutions(source):
+        for code in one.codes("python"):
+            answers[len(notebook.cells)] = one.number
+            notebook.cells.append(nbformat.v4.new_code_cell(code))
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, **QUIET, "LRMZERO_SMOKE": "1", "PYTHONPATH": paths}
+    place = {"metadata": {"path": str(folder / "notebooks")}}
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=place)
+    failed = ""
+    try:
+        client.execute(env=environment)
+    except CellExecutionError as error:
+        last = max(i for i, cell in enumerate(notebook.cells) if cell.get("execution_count"))
+        where = f"exercise {answers[last]}" if last in answers else f"cell {last} of the chapter"
+        failed = f"{source.stem}, {where}: {error}"
+    return failed, [(number, notebook.cells[index].outputs) for index, number in answers.items()]

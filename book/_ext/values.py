@@ -1,8 +1,8 @@
 """Numbers in the text that files hold, so that nobody types them: the roles `{value}` and `{took}`.
 
-{value}`FILE:KEY.KEY:FORMAT`  a number out of book/results/FILE, such as {value}`eval/lite-64_gso_gso4/summary.json:size:d`. Keys of
-                              lists are indices, FORMAT is Python's and may be left out. Its title names file and keys.
-{took}`RUNG`                  in a notebook: how long the recorded run of that notebook took at this rung, and its peak of memory.
+{value}`FILE:KEY.KEY:FORMAT` is a number out of book/results/FILE, such as {value}`eval/lite-64_gso_gso4/summary.json:size:d`.
+Keys of lists are indices, FORMAT is Python's and may be left out. Hovering shows file and keys.
+{took}`RUNG` is, in a notebook, how long the recorded run of that notebook took at this rung, and its peak of memory.
 """
 
 from __future__ import annotations
