@@ -19,6 +19,7 @@ LRMZeroLab.samples = {};
     $('said').classList.toggle('bad', bad);
   }
   function progress({what, done, total}) {
+    what = what[0].toUpperCase() + what.slice(1);
     const known = total > 0, mega = bytes => (bytes / 1e6).toFixed(1);
     if ($('said').textContent !== what) say(what);
     $('bar').hidden = false;
@@ -29,7 +30,7 @@ LRMZeroLab.samples = {};
     busy = on;
     root.dataset.state = on ? 'busy' : result ? 'done' : subject ? 'ready' : 'start';
     root.setAttribute('aria-busy', on);
-    for (const control of root.querySelectorAll('button, input')) control.disabled = on;
+    for (const control of root.querySelectorAll('button')) control.setAttribute('aria-disabled', on);  // `disabled` would lose the focus
     if (!on) { $('bar').hidden = true; $('bytes').textContent = ''; }
   }
   async function task(run) {  // one at a time; what goes wrong is told in one sentence
@@ -164,7 +165,7 @@ LRMZeroLab.samples = {};
     number.textContent = value;
     told.append(number, ` ${unit}`);
     term.textContent = text;
-    group.append(told, term);
+    group.append(term, told);
     return group;
   }
   function report(tests) {
@@ -172,7 +173,7 @@ LRMZeroLab.samples = {};
     const where = subject.photos ? `PSNR over ${tests} held-out ${tests === 1 ? 'image' : 'images'}, 128 px` : `PSNR, mean of ${tests} test views at 128 px`;
     $('facts').replaceChildren(
       psnr === null ? fact('–', '', 'no truth: every image was given') : fact(psnr.toFixed(2), 'dB', where),
-      fact(seconds, 's', 'in the network, on your CPU'),
+      fact(seconds, 's', 'in the network, on your processor'),
       fact(scene.count.toLocaleString('en'), '', `Gaussians that can be seen, of ${gaussians.opacities.length.toLocaleString('en')}`),
     );
     Object.assign(root.dataset, {psnr: psnr === null ? '' : psnr, seconds: gaussians.seconds, views: given.length});
@@ -198,11 +199,11 @@ LRMZeroLab.samples = {};
     const count = subject ? subject.given.size : GIVEN.length, stale = result && chosen().some(view => !result.given.includes(view));
     const fewer = result && result.given.length !== count;
     $('views-legend').textContent = `2 · Views given to the network (${count})`;
-    $('run').disabled = busy || count < 1 || count > MOST_VIEWS;
+    $('run').disabled = count < 1 || count > MOST_VIEWS;
     $('run').textContent = stale || fewer ? 'Reconstruct again' : 'Reconstruct';
     if (count < 1) say('Give at least one view.', true);
     if (count > MOST_VIEWS) say(`Give at most ${MOST_VIEWS} views; the time grows with their square.`, true);
-    for (const name of ['ply', 'zip', 'another']) $(name).disabled = busy || !(name === 'ply' ? result : subject);
+    $('ply').disabled = !result;
     pictures.redraw(false);
   }
 

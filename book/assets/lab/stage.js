@@ -38,9 +38,10 @@ LRMZeroLab.stage = (() => {
     return -10 * Math.log10(Math.max(1e-10, sum / (a.length * 0.75 * 65025)));
   }
 
-  function show(canvas, pixels, size) {
+  function show(canvas, pixels, size) {  // without pixels the canvas is clear, and the page's stripes show
     if (canvas.width !== size) canvas.width = canvas.height = size;
-    canvas.getContext('2d').putImageData(new ImageData(pixels, size, size), 0, 0);
+    const context = canvas.getContext('2d');
+    if (pixels) context.putImageData(new ImageData(pixels, size, size), 0, 0); else context.clearRect(0, 0, size, size);
   }
 
   // element: the focusable frame around canvases `truth`, `splats`, `error`. source(): {truth(camera), splats(camera)}, each
@@ -50,19 +51,17 @@ LRMZeroLab.stage = (() => {
     for (const canvas of element.querySelectorAll('canvas')) panes[canvas.dataset.pane] = canvas;
     let view = {...HOME}, fixed = null, wanted = 0, settled = 0, milliseconds = 0;
 
-    const camera = size => fixed ? LRMZeroLab.cameras.resized(fixed, size) : LRMZeroLab.cameras.lookAt(view.azimuth, view.elevation, view.radius, size);
+    const camera = size => fixed || LRMZeroLab.cameras.lookAt(view.azimuth, view.elevation, view.radius, size);
 
     function draw(moving) {
       const pane = panes.truth.clientWidth || panes.splats.clientWidth;
       if (!pane) return;
-      const sharp = Math.max(SMALL, Math.min(LARGEST, Math.round(pane * Math.min(2, devicePixelRatio || 1))));
-      const size = moving && milliseconds > SLOW ? SMALL : sharp, begin = performance.now(), from = camera(size), {truth, splats} = source();
+      const sharp = fixed ? fixed.size : Math.max(SMALL, Math.min(LARGEST, Math.round(pane * Math.min(2, devicePixelRatio || 1))));
+      const size = moving && milliseconds > SLOW && !fixed ? SMALL : sharp, begin = performance.now(), from = camera(size), {truth, splats} = source();
       const seen = truth && truth(from), made = splats && splats(from), left = seen && overWhite(seen);
-      element.classList.toggle('no-truth', !left);
-      element.classList.toggle('no-splats', !made);
-      if (left) show(panes.truth, left, size);
-      if (made) show(panes.splats, made, size);
-      if (left && made) show(panes.error, difference(left, made), size);
+      show(panes.truth, left, size);
+      show(panes.splats, made, size);
+      show(panes.error, left && made && difference(left, made), size);
       if (size === sharp) { milliseconds = performance.now() - begin; element.dataset.drawn = 1 + Number(element.dataset.drawn || 0); told(from); }
       else { clearTimeout(settled); settled = setTimeout(() => draw(false), 150); }
     }
