@@ -97,7 +97,7 @@ def main() -> None:
             write_image(OUT / "poster.webp", poster(mesh, gaussians, splat_camera(PANE)))
         buttons.append(
             f'<button type="button" class="lab-sample" data-sample="{key}" aria-pressed="false">'
-            f'<img src="_static/lab/samples/{key}.webp" alt="" width="{THUMB}" height="{THUMB}" loading="lazy">{html.escape(title)}</button>'
+            f'<img src="_static/lab/samples/{key}.webp" alt="" role="presentation" width="{THUMB}" height="{THUMB}" loading="lazy">{html.escape(title)}</button>'
         )
         print(f"{key:14} {len(text) / 1e3:6.0f} kB  {scores[key]:.2f} dB")
     write_text(OUT / "buttons.html", "\n".join(buttons) + "\n")
