@@ -12,11 +12,14 @@
     await Promise.all(waiting.map((image) => new Promise((done) => { image.onload = image.onerror = done; })));
   },
 
-  // The theme's own switch sets these two attributes.
+  // The theme’s own switch sets these two attributes. Its scripts answer to a new width after 300 ms.
   async wear(theme) {
     document.documentElement.dataset.theme = document.documentElement.dataset.mode = theme;
-    await new Promise((done) => setTimeout(done, 250));
+    await new Promise((done) => setTimeout(done, 450));
   },
+
+  near: (selector, distance) => [...document.querySelectorAll(selector)]
+    .filter((node) => node.getBoundingClientRect().top < innerHeight + distance).length,
 
   brokenPictures: () => [...document.images].filter((image) => image.complete && !image.naturalWidth).map((image) => image.src.slice(0, 120)),
 
@@ -52,11 +55,11 @@
     return found.slice(0, 5);
   },
 
-  // Tokens of one kind in code look alike everywhere, so axe judges the first of each: a third of the time for the same verdict.
+  // Tokens of one kind look alike in all code and signatures, so axe judges the first of each: less time for the same verdict.
   async axe() {
     const seen = new Set();
-    for (const token of document.querySelectorAll(".highlight span[class]")) {
-      const kind = `${token.className} ${token.closest("[class*=highlight-]")?.className} ${!!token.closest(".cell_input")}`;
+    for (const token of document.querySelectorAll(".highlight span[class], .sig span[class]")) {
+      const kind = `${token.className} ${token.parentElement.className} ${token.closest("[class*=highlight-]")?.className}`;
       token.toggleAttribute("data-alike", seen.has(kind));
       seen.add(kind);
     }

@@ -97,8 +97,13 @@ async def visit(browser, address: str, page: str, folder: Path) -> Visit:
     await tab.goto(address + page, wait_until="load")
     if await tab.query_selector(".math") and not await waits(tab, "() => document.querySelector('mjx-container svg')"):
         seen.note("figures", "formulas were not set")
-    first_load = seen.first_load
     await tab.evaluate(f"() => {{ window.checks = {CHECKS}; }}")
+    first_load, early = seen.first_load, list(seen.requests)
+    if any("plotly.min.js" in url for url in early) and not await tab.evaluate("checks.near('.plotly-lazy', 300)"):
+        seen.note("haste", "plotly.min.js is fetched before a figure is near")
+    # Chromium fetches a lazy frame at a distance of up to 2500 pixels.
+    if sum("/viewers/" in url for url in early) > await tab.evaluate("checks.near('iframe', 2500)"):
+        seen.note("haste", "a viewer is fetched before it is near")
     await tab.evaluate("checks.walk()")
     await draw_figures(tab, seen)
     seen.first_load = first_load
