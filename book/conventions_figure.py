@@ -1,4 +1,4 @@
-"""book/assets/conventions_picture.html: the picture of all coordinate systems, seven panels of SVG that take the colours of the page.
+"""book/assets/conventions_picture.html: all coordinate systems in one picture, panels of SVG that take the colours of the page.
 
     python book/conventions_figure.py
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from lrmzero_lite.cameras import HFOV_DEGREES, look_at, spherical
 from lrmzero_lite.files import write_text
@@ -24,7 +25,7 @@ Point = Sequence[float] | np.ndarray
 
 
 class Panel:
-    """An SVG drawing. Points are pixels of it, or of space if a view was given: seen from azimuth and elevation, no perspective."""
+    """An SVG drawing. Points are pixels of it, or points of space, seen from azimuth and elevation without perspective."""
 
     def __init__(
         self, size: tuple[int, int], centre: Point = (0, 0), scale: float = 1.0, azimuth: float = 0, elevation: float = 0
@@ -75,27 +76,27 @@ class Panel:
 
 
 def world() -> str:
-    panel = Panel((640, 380), centre=(225, 215), scale=92, azimuth=62, elevation=17)
+    panel = Panel((640, 400), centre=(220, 225), scale=112, azimuth=38, elevation=15)
     half = OBJECT_SIZE / 2
     corners = half * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for i, a in enumerate(corners):
         for b in corners[i + 1 :]:
             if np.count_nonzero(a != b) == 1:
                 panel.path([a, b], "thin faint")
-    azimuth, elevation = 100.0, 20.0
+    azimuth, elevation = 108.0, 20.0
     cameras = look_at(spherical(np.array([azimuth]), np.array([elevation]), 2.7), size=4)
     centre, rotation = cameras.positions[0].numpy(), cameras.viewmats[0, :3, :3].numpy()
     ground = centre * [1, 1, 0]
     panel.path([ORIGIN, ground, centre], "dash")
     arc = np.linspace(0, elevation, 12)
-    panel.path(1.4 * spherical(np.full(12, azimuth), arc, 1.0), "thin")
-    panel.text(1.58 * spherical(np.array([azimuth]), np.array([elevation / 2]), 1.0)[0], "elevation", "small")
+    panel.path(1.15 * spherical(np.full(12, azimuth), arc, 1.0), "thin")
+    panel.text(1.56 * spherical(np.array([azimuth]), np.array([7.0]), 1.0)[0], "elevation", "small")
     turn = np.linspace(0, azimuth, 24)
     panel.path(0.62 * spherical(turn, np.zeros(24), 1.0), "thin")
-    panel.text(0.5 * spherical(np.array([58.0]), np.array([-24.0]), 1.0)[0], "azimuth", "small")
-    panel.axes(ORIGIN, AXES, 1.45, ("X", "Y", "Z up"))
+    panel.text(0.78 * spherical(np.array([48.0]), np.array([-14.0]), 1.0)[0], "azimuth", "small")
+    panel.axes(ORIGIN, AXES, 1.4, ("X", "Y", "Z up"))
     panel.dot(ORIGIN)
-    depth, reach = 0.75, float(np.tan(np.radians(HFOV_DEGREES) / 2))
+    depth, reach = 0.8, float(np.tan(np.radians(HFOV_DEGREES) / 2))
     plane = lambda u, v: centre + depth * (np.array([u * reach, v * reach, 1.0]) @ rotation)  # noqa: E731
     for step in np.linspace(-1, 1, 5):
         panel.path([plane(step, -1), plane(step, 1)], "thin faint")
@@ -104,18 +105,20 @@ def world() -> str:
         panel.path([centre, plane(u, v)], "thin")
     _, rays = cameras.rays()
     pixel = rays[0, 1, 1].numpy()
-    panel.arrow(centre, centre + 2.25 * pixel, "ray", "d", (-4, 12))
+    panel.path([centre, centre + 2.2 * pixel], "thin ray")
+    panel.arrow(centre, centre + 1.25 * pixel, "ray", "d", (2, -12))
     panel.axes(centre, rotation, 0.5, ("x", "y", "z"))
     panel.dot(centre)
-    panel.text(panel.at(centre) + [14, -16], "o", "ray")
-    panel.text((600, 330), "camera: x right, y down, z forward", "small", "end")
-    panel.text((600, 352), "world: right-handed, Z up", "small", "end")
+    panel.text(panel.at(centre) + [-6, -20], "o", "ray")
+    panel.text((625, 362), "camera: x right, y down, z forward", "small", "end")
+    panel.text((625, 384), "world: right-handed, Z up", "small", "end")
     return panel.figure(
         "World and camera.",
-        "The object lies in [-0.9, 0.9]³. <code>viewmats</code> take world points to camera axes; the camera's centre is o, the unit "
-        "direction of a pixel's ray is d.",
-        "A cube around the origin of a right-handed world with Z up, and a camera beside it that looks at the origin. Its axes are x to the "
-        "right, y down and z forward. A ray d leaves its centre o through a pixel of its image plane and meets the cube.",
+        "The object lies in [-0.9, 0.9]³. <code>viewmats</code> take world points to camera axes; the camera's centre is o, the "
+        "unit direction of a pixel's ray is d.",
+        "A cube around the origin of a right-handed world with Z up, and a camera beside it that looks at the origin. Its axes "
+        "are x to the right, y down and z forward. A ray d leaves its centre o through a pixel of its image plane and meets the "
+        "cube.",
         wide=True,
     )
 
@@ -136,7 +139,8 @@ def pixels() -> str:
     return panel.figure(
         "Pixels.",
         "The centre of row 1, column 2 lies at x = 2.5, y = 1.5; the principal point at (W/2, H/2).",
-        "A grid of pixels with x to the right and y down from the upper left corner; the centre of row 1, column 2 is marked at 2.5, 1.5.",
+        "A grid of pixels with x to the right and y down from the upper left corner; the centre of row 1, column 2 is marked at "
+        "2.5, 1.5.",
     )
 
 
@@ -155,16 +159,15 @@ def plucker() -> str:
     return panel.figure(
         "Plücker ray.",
         "Six numbers per pixel: the moment o × d, then d. The moment is the same for each point of the line that serves as o.",
-        "A line in space with a point o on it and its direction d. The moment o cross d stands at right angles to both at the origin.",
+        "A line in space with a point o on it and its direction d. The moment o cross d stands at right angles to both at the "
+        "origin.",
     )
 
 
 def gaussian() -> str:
     panel = Panel((320, 240), centre=(160, 125), scale=80, azimuth=-60, elevation=25)
-    a, b = np.radians([30, 20])
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    turn = turn @ np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    scales = np.array([0.45, 1.25, 0.7])
+    turn = Rotation.from_quat([0.82, -0.17, 0.36, 0.41], scalar_first=True).as_matrix()
+    scales = np.array([1.35, 0.5, 0.75])
     spread = panel.view @ (turn * scales)  # the outline of an ellipsoid is that of this 2 x 3 map of the sphere
     values, vectors = np.linalg.eigh(spread @ spread.T)
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
@@ -173,10 +176,11 @@ def gaussian() -> str:
     for axis, scale, name, shift in zip(turn.T, scales, "xyz", ((0, 4), (4, 0), (0, -4))):
         panel.arrow(ORIGIN, scale * axis, name, f"s{'₁₂₃'['xyz'.index(name)]}", shift)
     panel.dot(ORIGIN)
-    panel.text(panel.at(ORIGIN) + [-14, -10], "μ", "")
+    panel.text(panel.at(ORIGIN) + [20, 2], "μ")
     return panel.figure(
         "Gaussian.",
-        "<code>means</code> μ, <code>scales</code> as standard deviations, <code>quats</code> (w, x, y, z) turn its axes into the world's.",
+        "<code>means</code> μ, <code>scales</code> as standard deviations; <code>quats</code> (w, x, y, z) turn its axes into "
+        "the world's.",
         "An ellipsoid with its centre mu and three arrows along its own axes, as long as its three scales.",
     )
 
@@ -197,7 +201,8 @@ def camera_axes() -> str:
     forward, right, up = np.array([0, 1.0, 0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
     return two_axes(
         "Camera axes.",
-        "OpenCV: ours, gsplat, COLMAP, <code>opencv_cameras.json</code>. OpenGL: <code>transforms.json</code>, Blender. Between them, y and z flip.",
+        "OpenCV: ours, gsplat, COLMAP, <code>opencv_cameras.json</code>. OpenGL: <code>transforms.json</code>, Blender. Between "
+        "them, y and z flip.",
         "Left OpenCV axes: x right, y down, z forward into the scene. Right OpenGL axes: x right, y up, z backward.",
         ("OpenCV", (right, -up, forward)),
         ("OpenGL", (right, up, -forward)),
@@ -228,11 +233,12 @@ def alpha() -> str:
             panel.parts.append(f'<rect {box} fill="rgb({red},{green},{blue})"/>')
         panel.text((28, top - 14), name + (": colour × alpha" if power else ": colour"), "small", "start")
         panel.path([(28 + i * side + side / 2, top + 66 - 20 * (1 - i / (count - 1))) for i in range(count)], "line ink")
-        panel.text((300, top + 62), "alpha", "small", "end")
+        panel.text((300, top + 48), "alpha", "small", "end")
     return panel.figure(
         "Alpha.",
         "Images on disk and <code>PosedViews</code> are straight; what a renderer of Gaussians returns is premultiplied.",
-        "Two rows of the same soft edge. Above, straight: the colour stays while alpha falls. Below, premultiplied: the colour falls with alpha.",
+        "Two rows of the same soft edge. Above, straight: the colour stays while alpha falls. Below, premultiplied: the colour "
+        "falls with alpha.",
     )
 
 

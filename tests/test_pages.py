@@ -1,4 +1,4 @@
-"""The pages around the chapters: their code runs, their parts are complete, terms and citations explain themselves in a browser."""
+"""The pages around the chapters: their code runs, their parts are complete, terms and citations explain themselves."""
 
 import json
 import os
@@ -46,7 +46,8 @@ def test_an_index_reads_what_python_imports():
 
 def test_uses_follow_names_to_where_they_are_defined():
     index = PackageIndex(ROOT / "lrmzero_lite")
-    code = "import lrmzero_lite as lz\nfrom lrmzero_lite import zeroverse as zv\nzv.synthesize(3)\nlz.Gaussians.load('a.ply')\nlz.nothing"
+    imports = "import lrmzero_lite as lz\nfrom lrmzero_lite import zeroverse as zv\n"
+    code = f"{imports}zv.synthesize(3)\nlz.Gaussians.load('a.ply')\nlz.nothing"
     found = [entry.name for entry in used_in(code, index)]
     assert found[0] == "lrmzero_lite.zeroverse.synthesize.synthesize"
     assert set(found[1:]) == {"lrmzero_lite.gaussians.Gaussians", "lrmzero_lite.gaussians.Gaussians.load"}
