@@ -2,7 +2,8 @@
 
 `{notebook-runs}` and `{notebook-versions}` are tables of what the runner recorded in each .ipynb, `{result-files}` of every file
 of book/results that says how it was made, `{weight-files}` of the shipped networks, `{devices}` a sentence on where all that ran.
-`{results-provenance} FOLDER` is one line on the run that wrote book/results/eval/FOLDER, `{cite-this-book}` CITATION.cff as BibTeX.
+`{results-provenance} FOLDER` is one line on the run that wrote book/results/eval/FOLDER, `{cite-this-book}` CITATION.cff
+as BibTeX.
 """
 
 from __future__ import annotations
@@ -46,9 +47,15 @@ class _Table(SphinxDirective):
 
 
 class NotebookRuns(_Table):
-    """One row per notebook: when it ran, for how long, on what, with which parameters."""
+    """One row per notebook: when it ran, for how long, with which parameters; below, on what."""
 
-    header = ("Notebook", "Run (UTC)", "Seconds, lite", "Seconds, smoke", "Peak memory", "Machine", "Parameters")
+    header = ("Notebook", "Run (UTC)", "Seconds, lite", "Seconds, smoke", "Peak memory", "Parameters")
+
+    def run(self) -> list[nodes.Node]:
+        notebooks = sorted(Path(self.env.srcdir, "notebooks").glob("*.ipynb"))
+        records = (json.loads(path.read_text())["metadata"].get("lrmzero", {}) for path in notebooks)
+        machines = sorted({record["machine"] for record in records if "machine" in record})
+        return [*super().run(), nodes.paragraph("", f"Machine: {'; '.join(machines)}.", classes=["provenance"])]
 
     def rows(self, notebooks: dict[str, Any]) -> list[list[Any]]:
         rows = []
@@ -60,7 +67,7 @@ class NotebookRuns(_Table):
             smoke = f"{record['smoke']['seconds']:.1f}" if "smoke" in record else NOT_RECORDED
             memory = f"{record['peak_mb'] / 1000:.1f} GB" if record.get("peak_mb") else NOT_RECORDED
             given = nodes.literal("", parameters or "none")
-            rows.append([self.link(stem), when, seconds, smoke, memory, record.get("machine", ""), given])
+            rows.append([self.link(stem), when, seconds, smoke, memory, given])
         return rows
 
 
