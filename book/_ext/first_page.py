@@ -1,7 +1,8 @@
 """What the first page computes when the site is built: its headline, our verdicts on the paper's claims, a card for each chapter.
 
-`{headline-sentence}` is one sentence from book/results, `{claims-told}` what the grids say of the claims, by chapter. A line of
-`{chapter-cards}` is NOTEBOOK NUMBER TEXT: a chapter, which of its pictures stands on its card, and what happens there.
+`{headline-sentence}` is one sentence from book/results, `{first-buttons}` what to do next, `{claims-told}` what the grids say of
+the claims, by chapter. A line of `{chapter-cards}` is NOTEBOOK NUMBER TEXT: a chapter, which of its pictures stands on its card,
+and what happens there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import launch
 from chapter_uses import title_of
 from docutils import nodes
 from PIL import Image, ImageOps
@@ -31,6 +33,16 @@ class HeadlineSentence(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         return [nodes.container("", *self.parse_text_to_nodes(headline.sentence()), classes=["headline"])]
+
+
+class FirstButtons(SphinxDirective):
+    """What to do first: the lab, the quickstart, and that in Colab at the released version."""
+
+    def run(self) -> list[nodes.Node]:
+        quickstart = "notebooks/01_quickstart"
+        colab = launch.notebook_address(quickstart).replace("https://github.com/", "https://colab.research.google.com/github/")
+        links = f"[Try it in your browser](lab.md)\n[Quickstart]({quickstart}.ipynb)\n[Open in Colab]({colab})"
+        return [nodes.container("", *self.parse_text_to_nodes(links), classes=["first-buttons"])]
 
 
 class ClaimsTold(SphinxDirective):
@@ -84,27 +96,39 @@ class ChapterCards(SphinxDirective):
             self.env.note_dependency(str(notebook))
             picture = Path(self.env.app.outdir).parent / "chapter_cards" / f"{name}.webp"
             picture.parent.mkdir(parents=True, exist_ok=True)
-            ImageOps.fit(picture_of(notebook, int(number)), CARD).save(picture, quality=80)
+            image, alt = picture_of(notebook, int(number))
+            ImageOps.fit(image, CARD).save(picture, quality=80)
             cards += [f":::{{grid-item-card}} {title_of(notebook)}", f":link: /notebooks/{name}", ":link-type: doc"]
-            cards += [f":img-top: /{picture.relative_to(self.env.srcdir).as_posix()}", ":img-alt: ''", "", text, ":::"]
+            cards += [
+                f":img-top: /{picture.relative_to(self.env.srcdir).as_posix()}",
+                f":img-alt: {json.dumps(alt)}",
+                "",
+                text,
+                ":::",
+            ]
         grid = "\n".join(["::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: chapter-cards", "", *cards, "::::"])
         return self.parse_text_to_nodes(grid)
 
 
-def picture_of(notebook: Path, number: int) -> Image.Image:
-    """A picture among a notebook's outputs, on white. Raises ValueError if it has fewer."""
-    outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", [])]
-    found = [data[mime] for output in outputs for mime in PICTURES if mime in (data := output.get("data", {}))]
+def picture_of(notebook: Path, number: int) -> tuple[Image.Image, str]:
+    """A picture among a notebook's outputs, on white, with its text alternative. Raises ValueError if it has fewer."""
+    found = [
+        (output["data"][mime], cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "A figure of this chapter"))
+        for cell in json.loads(notebook.read_text())["cells"]
+        for output in cell.get("outputs", ())
+        for mime in PICTURES
+        if mime in output.get("data", {})
+    ]
     if number >= len(found):
-        raise ValueError(
-            f"{notebook.name} has {len(found)} pictures, so that its card cannot show number {number}; correct intro.md."
-        )
-    image = Image.open(io.BytesIO(base64.b64decode("".join(found[number])))).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        raise ValueError(f"{notebook.name} has {len(found)} pictures, none with number {number}; correct its line in intro.md.")
+    data, alt = found[number]
+    image = Image.open(io.BytesIO(base64.b64decode("".join(data)))).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"), alt
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("headline-sentence", HeadlineSentence)
+    app.add_directive("first-buttons", FirstButtons)
     app.add_directive("claims-told", ClaimsTold)
     app.add_directive("chapter-cards", ChapterCards)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
