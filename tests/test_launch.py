@@ -1,6 +1,5 @@
-"""From a page to a running notebook: the Colab cell, the buttons, the downloads, the citation file, the workflows."""
+"""From a page to a running notebook: the cell that installs on Colab, and notebooks to take away."""
 
-import datetime
 import importlib.metadata
 import itertools
 import json
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -24,7 +22,7 @@ sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
 
 import colab  # noqa: E402
 import launch  # noqa: E402
-from downloads import data_paths, for_readers, without_outputs  # noqa: E402
+from downloads import for_readers, without_outputs  # noqa: E402
 from notebook_markdown import Book, UnknownMarkup, plain_markdown  # noqa: E402
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -100,7 +98,7 @@ def build_editable(folder, settings=None, metadata=None):
     name = "lrmzero_lite-0-py3-none-any.whl"
     info = "lrmzero_lite-0.dist-info"
     with zipfile.ZipFile(folder + "/" + name, "w") as archive:
-        archive.writestr(info + "/METADATA", "Metadata-Version: 2.1\\nName: lrmzero-lite\\nVersion: 0\\nRequires-Dist: torch>=99\\n")
+        archive.writestr(info + "/METADATA", "Metadata-Version: 2.1\\nName: lrmzero-lite\\nVersion: 0\\n")
         archive.writestr(info + "/WHEEL", "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         archive.writestr(info + "/RECORD", "")
     return name
@@ -137,7 +135,7 @@ def make_repository(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_cell_leaves_torch_and_numpy_as_they_were(tmp_path):
-    """The cell in IPython, in front of a fresh environment with other versions, wheels that ask for new ones, and a local repository."""
+    """The cell in IPython, before a fresh environment with other versions, wheels that ask for newer ones, a local repository."""
     shelf, shims, origin = (tmp_path / name for name in ("shelf", "bin", "origin"))
     shelf.mkdir(), shims.mkdir(), make_repository(origin)
     for name in ("torch", "numpy"):
