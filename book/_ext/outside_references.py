@@ -36,8 +36,10 @@ def bibliography(*files: str) -> dict[str, Entry]:
 
 def author_year(work: Entry) -> str:
     """Such as "Xie et al., 2024"."""
-    people = [" ".join(person.rich_last_names[0].render_as("text").split()) for person in work.persons.get("author", ())]
-    names = people[0] + " et al." if len(people) > 2 else " and ".join(people)
+    authors = work.persons.get("author", ())
+    named = authors[:1] if len(authors) > 2 else authors  # a name's LaTeX takes pybtex milliseconds
+    people = [" ".join(person.rich_last_names[0].render_as("text").split()) for person in named]
+    names = people[0] + " et al." if len(authors) > 2 else " and ".join(people)
     return f"{names or work.key}, {work.fields.get('year', 'no year')}"
 
 
