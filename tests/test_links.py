@@ -1,9 +1,14 @@
 """Every link within the built site leads to something: pages, places on pages, pictures, scripts, styles, downloads."""
 
+import functools
+import http.server
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -141,3 +146,27 @@ def test_pages_start_notebooks_of_the_release(pages):
 def test_stub_of_a_moved_page_leads_on():
     page = Page(stub("../b & c.html"))
     assert page.links == {"../b & c.html"}
+
+
+@pytest.mark.browser
+def test_the_download_menu_saves_files(site):
+    chromium = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if chromium is None:
+        message = "Chromium is not installed (Debian: apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as driver:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto(f"http://127.0.0.1:{server.server_port}/notebooks/08_scaling.html", wait_until="domcontentloaded")
+        for kind, name in {"empty-notebook": "08_scaling_without_outputs.ipynb", "data": "08_scaling_data.zip"}.items():
+            tab.click(".dropdown-download-buttons > button")
+            with tab.expect_download() as saved:
+                tab.click(f".btn-download-{kind}-button")
+            assert saved.value.suggested_filename == name
+            assert Path(saved.value.path()).read_bytes() == (site / "_downloads" / "notebooks" / name).read_bytes()
+        browser.close()
+        server.shutdown()
