@@ -65,7 +65,7 @@ def test_cell_and_colab_hold_what_the_package_needs(path):
         else:
             assert requirement.specifier.contains(given[name]), f"Colab's {name} {given[name]} is too old; name it in the cell"
     assert not {"torch", "numpy"} & set(here)
-    assert "--no-deps" in pip_words(path)
+    assert {"--no-deps", "-e"} <= set(pip_words(path)), "without -e the package does not find book/results, nor its commit"
 
 
 @every_notebook
