@@ -110,7 +110,6 @@ _STYLE = (
     "touch-action:manipulation}"
     ".ti-strip:focus-visible{outline:3px solid var(--mark);outline-offset:2px}"
     "#ID .ti-views{display:block;width:100%;height:100%;margin:0;max-width:none;image-rendering:pixelated;background:#fff}"
-    "#ID.live .ti-views{filter:grayscale(.75)}"
     ".ti-heat{position:absolute;inset:0;overflow:hidden;display:none}.live .ti-heat{display:block}"
     "#ID .ti-heat img{position:absolute;max-width:none;height:auto;margin:0;image-rendering:pixelated;background:none}"
     ".ti-marks{position:absolute;inset:0;width:100%;height:100%}"
