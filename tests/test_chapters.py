@@ -38,10 +38,11 @@ def is_named(output: nbformat.NotebookNode, cell: nbformat.NotebookNode) -> bool
     if PLOTLY in output.data:
         meta = output.data[PLOTLY].get("layout", {}).get("meta") or {}
         return bool(output.metadata.get(PLOTLY, {}).get("alt") or meta.get("alt"))
-    if DRAWN.search(output.data.get("text/html", "")):
-        return all(
-            NAMED.search(tag) or 'alt=""' in tag or "aria-hidden" in tag for tag in DRAWN.findall(output.data["text/html"])
-        )
+    drawn = DRAWN.findall(text := output.data.get("text/html", ""))
+    if drawn:
+        labelled = re.search(r'<figure\b[^>]* aria-label="[^"]', text)  # its drawings are parts of one named figure
+        bare = [tag for tag in drawn if not NAMED.search(tag) and 'alt=""' not in tag and "aria-hidden" not in tag]
+        return not bare or bool(labelled and all(tag.startswith("<svg") for tag in bare))
     return bool(cell.metadata.get("mystnb", {}).get("image", {}).get("alt"))
 
 
