@@ -98,7 +98,8 @@ def _packed(gaussians: Gaussians) -> str:
 
 _BODY = (
     '<div class="ti-strip" tabindex="0" role="group" aria-label="{alt}. Arrow keys move from pixel to pixel.">'
-    '<img class="ti-views" src="{views}" alt="{alt}"><div class="ti-heat"><img src="{sheet}" alt=""></div>'
+    '<img class="ti-views" src="{views}" alt="{alt}">'
+    '<div class="ti-heat" aria-hidden="true"><img src="{sheet}" alt="The attention of every token, on one sheet"></div>'
     '<svg class="ti-marks" aria-hidden="true"></svg></div>'
     '<form class="ti-form" hidden><label>Layer <output>{layers}</output>'
     '<input type="range" name="layer" min="1" max="{layers}" value="{layers}"></label></form>'
