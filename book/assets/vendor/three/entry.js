@@ -2,7 +2,7 @@
 //   esbuild entry.js --bundle --minify --format=iife --global-name=LRMZeroThree --target=es2020 --legal-comments=none
 //     --banner:js="/* three.js 0.187.0, MIT licence, see LICENSE; made from entry.js */" --outfile=three.js
 export {
-  Color, DoubleSide, GLSL3, LinearFilter, LinearMipmapNearestFilter, LoadingManager, Matrix3, Matrix4, Mesh, NearestFilter, NoBlending,
+  DataTexture, DoubleSide, GLSL3, LinearFilter, LinearMipmapNearestFilter, LoadingManager, Matrix3, Matrix4, Mesh, NearestFilter, NoBlending,
   OrthographicCamera, PlaneGeometry, RawShaderMaterial, Scene, TextureLoader, WebGLRenderer, WebGLRenderTarget,
 } from 'three';
 export {GLTFLoader} from 'three/examples/jsm/loaders/GLTFLoader.js';
