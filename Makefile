@@ -19,10 +19,11 @@ export TQDM_DISABLE := 1
 # Real objects for the experiments: a folder with gso/, abo_like/, ycb/ and splits.json.
 REAL ?=
 
-.PHONY: experiments help book notebooks site test lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
+.PHONY: experiments help book notebooks site print test lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
 
 help:
 	@echo 'make book        install, run the stale notebooks, build the site, print the page to open'
+	@echo 'make print       build the site and print the whole book to book/_build/lrm-zero-executable.pdf (needs Chromium)'
 	@echo 'make notebooks   install and run the stale notebooks only'
 	@echo 'make test        install, then style, tests, notebooks compared with a fresh run, site in a browser'
 	@echo 'make bench-splats  the splat renderer against torch and C++, side by side (five minutes; needs a C++ compiler)'
@@ -53,6 +54,9 @@ site: $(READY)
 
 book: notebooks
 	@$(BIN)/python book/build_site.py
+
+print: $(READY)
+	@$(BIN)/python book/build_site.py --print
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Build the site into book/_build/html, warnings as errors, unless it is up to date. Prints the page to open.
 
-`python book/build_site.py` builds if something changed, `python book/build_site.py --force` builds anyway.
+`python book/build_site.py` builds if something changed, `python book/build_site.py --force` builds anyway, and
+`python book/build_site.py --print` prints the book to book/_build/lrm-zero-executable.pdf as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,9 +43,23 @@ def build(force: bool = False) -> bool:
     return True
 
 
+def print_pdf() -> str:
+    """Print the built site; where the PDF lies and how large it is, or why there is none."""
+    import print_book
+
+    start = time.monotonic()
+    try:
+        pdf = print_book.print_book()
+    except print_book.PrintError as error:
+        sys.exit(f"The book was not printed: {error}")
+    return f"The book is printed ({pdf.stat().st_size / 1e6:.1f} MB, {time.monotonic() - start:.0f} s): {pdf}"
+
+
 if __name__ == "__main__":
     try:
         built = build("--force" in sys.argv[1:])
     except subprocess.CalledProcessError as error:
         sys.exit(f"The site was not built (jupyter-book ended with {error.returncode}); the warnings above say what to fix.")
     print(f"The site is {'built' if built else 'up to date'}. Open {SITE / 'index.html'}")
+    if "--print" in sys.argv[1:]:
+        print(print_pdf())

@@ -98,7 +98,7 @@ def main() -> None:
         scores[key] = test_psnr(mesh, gaussians)
         if key == OBJECTS[0]:
             write_image(OUT / "poster.webp", poster(mesh, gaussians, splat_camera(PANE)))
-        picture = f'<img src="_static/lab/samples/{key}.webp" alt="" width="{THUMB}" height="{THUMB}" loading="lazy">'
+        picture = f'<img src="_static/lab/samples/{key}.webp" alt="" role="presentation" width="{THUMB}" height="{THUMB}" loading="lazy">'
         button = f'<button type="button" class="lab-sample" data-sample="{key}" aria-pressed="false">'
         buttons.append(f"{button}{picture}{html.escape(title)}</button>")
         print(f"{key:14} {len(text) / 1e3:6.0f} kB  {scores[key]:.2f} dB")

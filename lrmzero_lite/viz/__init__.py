@@ -1,6 +1,7 @@
 """Figures and viewers: image grids, camera and mesh figures, contact sheets, meshes and Gaussians in the browser, turntables."""
 
 from .anatomy import anatomy_figure
+from .before_after import before_after
 from .contact_sheet import contact_sheet, object_sheet
 from .control_figures import control_figure
 from .decision_grid import decision_grid
@@ -24,6 +25,7 @@ __all__ = [
     "ablation_figure",
     "alpha_map",
     "anatomy_figure",
+    "before_after",
     "cameras_figure",
     "color_map",
     "contact_sheet",
