@@ -98,7 +98,8 @@ def main() -> None:
         scores[key] = test_psnr(mesh, gaussians)
         if key == OBJECTS[0]:
             write_image(OUT / "poster.webp", poster(mesh, gaussians, splat_camera(PANE)))
-        picture = f'<img src="_static/lab/samples/{key}.webp" alt="" role="presentation" width="{THUMB}" height="{THUMB}" loading="lazy">'
+        place = f'src="_static/lab/samples/{key}.webp" width="{THUMB}" height="{THUMB}"'
+        picture = f'<img {place} alt="" role="presentation" loading="lazy">'
         button = f'<button type="button" class="lab-sample" data-sample="{key}" aria-pressed="false">'
         buttons.append(f"{button}{picture}{html.escape(title)}</button>")
         print(f"{key:14} {len(text) / 1e3:6.0f} kB  {scores[key]:.2f} dB")

@@ -216,8 +216,13 @@ def test_a_dropped_glb(browser, addresses, network, tmp_path):
     lab.drawn(lambda: lab.page.keyboard.press("r"))
     assert (lab.pane("splats") == before[1]).all()
 
-    for index in (4, 6):
-        lab.page.locator(".lab-views input").nth(index).uncheck()
+    boxes = lab.page.locator(".lab-views input")
+    for index in (0, 2, 4, 6):
+        boxes.nth(index).uncheck()
+    assert lab.part("said").inner_text() == "Give at least one view." and lab.part("run").is_disabled()
+    for index in (0, 2):
+        boxes.nth(index).check()
+    assert lab.part("said").inner_text() == ""
     assert lab.part("run").inner_text() == "Reconstruct again"
     fewer = lab.run()
     assert fewer["views"] == "2"

@@ -11,7 +11,7 @@ LRMZeroLab.samples = {};
   const RING = [16, 18, 20, 22, 24, 26, 28, 30], GIVEN = [0, 2, 4, 6];  // of the 64 GSO cameras: elevation 20; azimuth 0, 90, 180, 270
   const TESTS = [2, 10, 17, 21, 25, 29, 38, 46, 48, 56];  // some at each elevation, none of the ring
 
-  let subject = null, result = null, busy = false;
+  let subject = null, result = null, busy = false, warned = false;
 
   // ---- words: one line for what happens, read aloud; numbers beside it are not
   function say(text, bad = false) {
@@ -201,8 +201,9 @@ LRMZeroLab.samples = {};
     $('views-legend').textContent = `2 · Views given to the network (${count})`;
     $('run').disabled = count < 1 || count > MOST_VIEWS;
     $('run').textContent = stale || fewer ? 'Reconstruct again' : 'Reconstruct';
-    if (count < 1) say('Give at least one view.', true);
-    if (count > MOST_VIEWS) say(`Give at most ${MOST_VIEWS} views; the time grows with their square.`, true);
+    const wrong = count < 1 ? 'Give at least one view.' : count > MOST_VIEWS ? `Give at most ${MOST_VIEWS} views; more take too long here.` : '';
+    if (wrong || warned) say(wrong, Boolean(wrong));
+    warned = Boolean(wrong);
     $('ply').disabled = !result;
     pictures.redraw(false);
   }
