@@ -115,7 +115,9 @@ class Lab:
         self.settle()
 
     def settle(self) -> None:
+        """Wait until the page is idle and its pictures, which follow in the next frame, are drawn."""
         self.page.wait_for_function("document.getElementById('lab').dataset.state !== 'busy'")
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
 
     def part(self, name: str):
         return self.page.locator(f"[data-lab={name}]")
@@ -215,6 +217,12 @@ def test_a_dropped_glb(browser, addresses, network, tmp_path):
         assert (lab.pane(name) != picture).any(), name
     lab.drawn(lambda: lab.page.keyboard.press("r"))
     assert (lab.pane("splats") == before[1]).all()
+    box = lab.page.locator("[data-pane=splats]").bounding_box()
+    lab.page.mouse.move(box["x"] + 40, box["y"] + 40)
+    lab.page.mouse.down()
+    lab.drawn(lambda: lab.page.mouse.move(box["x"] + 90, box["y"] + 40))
+    lab.page.mouse.up()
+    assert (lab.pane("truth") != before[0]).any()
 
     boxes = lab.page.locator(".lab-views input")
     for index in (0, 2, 4, 6):
@@ -263,7 +271,7 @@ def test_posed_images_and_what_can_be_taken_home(lab, network, tmp_path):
     small = PosedViews.load(tmp_path / "mug").resized(128)
     wanted, gaussians = package_psnr(network, small[given], small[[i for i in range(6) if i not in given]])
     assert float(found["psnr"]) == pytest.approx(wanted, abs=0.5)
-    assert lab.pane("truth")[..., 3].all()  # the first image stands beside the reconstruction from its camera
+    assert lab.pane("truth")[..., 3].all()  # a held-out image stands beside the reconstruction from its camera
     lab.part("stage").focus()
     lab.drawn(lambda: lab.page.keyboard.press("ArrowLeft"))
     assert not lab.pane("truth")[..., 3].any()  # from elsewhere there is no truth

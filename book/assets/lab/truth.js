@@ -4,7 +4,7 @@
 window.LRMZeroLab = window.LRMZeroLab || {};
 
 LRMZeroLab.truth = (() => {
-  const OBJECT_SIZE = 1.8, GREY = 128 / 255, READABLE = ['KHR_texture_transform', 'KHR_mesh_quantization', 'EXT_texture_webp', 'KHR_lights_punctual'];
+  const OBJECT_SIZE = 1.8, GREY = 128 / 255, FILMS = 6, READABLE = ['KHR_texture_transform', 'KHR_mesh_quantization', 'EXT_texture_webp', 'KHR_lights_punctual'];
 
   const VERTEX = `precision highp float;
 in vec3 position; in vec2 place; in vec4 paint;
@@ -95,7 +95,14 @@ void main() {
   }
   function film(size, samples) {
     const key = `${size} ${samples}`, {WebGLRenderTarget, NearestFilter} = LRMZeroThree, options = {minFilter: NearestFilter, magFilter: NearestFilter};
-    if (!films.has(key)) films.set(key, [new WebGLRenderTarget(size * samples, size * samples, options), new WebGLRenderTarget(size, size, {...options, depthBuffer: false})]);
+    if (!films.has(key)) {
+      if (films.size === FILMS) {  // the oldest goes: a window that is being resized asks for many sizes
+        const [first, old] = films.entries().next().value;
+        old.forEach(target => target.dispose());
+        films.delete(first);
+      }
+      films.set(key, [new WebGLRenderTarget(size * samples, size * samples, options), new WebGLRenderTarget(size, size, {...options, depthBuffer: false})]);
+    }
     return films.get(key);
   }
 
