@@ -220,10 +220,11 @@ class Check:
         gpu_views.sheet(methods, prepared, self.out / "sheet.webp")
         half = [item.resized(size // 2) for item in prepared] if size >= 128 else []
         smaller = gpu_views.score(methods, protocol, half, baselines=False)[1] if half else {}
-        return {"protocol": protocol, "size": size, "sets": sorted({item.set for item in prepared}), "objects": len(prepared),
-                "methods": summary, "methods_at_half_size": smaller, "curve": self.curve(methods, protocol, prepared, rows)}  # fmt: skip
+        about = {"protocol": protocol, "size": size, "sets": sorted({item.set for item in prepared}), "objects": len(prepared)}
+        curve = self.curve(protocol, prepared, rows)
+        return about | {"methods": summary, "methods_at_half_size": smaller, "curve": curve}
 
-    def curve(self, methods: dict, protocol: str, prepared: list, rows: list) -> dict:
+    def curve(self, protocol: str, prepared: list, rows: list) -> dict:
         """PSNR over minutes of the ladder's runs and of the long one, if it went to its end."""
         minutes, psnr = [], []
         for name, done in self.results.get("ladder", {}).items():
@@ -269,6 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--train-minutes", type=float, default=None, help="of the long run, over all calls; default: half of --minutes"
     )
+    parser.add_argument("--train-steps", type=int, help="of the long run; default: as many as fit --train-minutes")
     parser.add_argument(
         "--data", choices=("pool", "workers"), default=None, help="objects kept on the GPU, or lrmzero train as it is"
     )
@@ -281,16 +283,17 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = tuple(name for name in every if name in wanted)
     given.out.mkdir(parents=True, exist_ok=True)
     given.work.mkdir(parents=True, exist_ok=True)
+    data = given.data or ("pool" if given.device == "cuda" else "workers")
     check = Check(
         given.device, preset(given.preset), given.work.resolve(), given.out, time.time() + 60 * given.minutes, chosen,
-        given.train_minutes or given.minutes / 2, given.train_steps, given.data or ("pool" if given.device == "cuda" else "workers"),
+        given.train_minutes or given.minutes / 2, given.train_steps, data,
     )  # fmt: skip
     check.results = earlier(given.work / "check.json", HOME / "check.json" if given.device == "cuda" else None)
     run_steps(check, given)
 
 
 def earlier(*files: Path | None) -> dict:
-    """What the first of these files that exists holds; a machine on loan has its own, a fresh one that which came with the code."""
+    """What the first of these files that exists holds: the machine's own, or on a fresh one what came with the code."""
     return next((read_json(file) for file in files if file is not None and file.exists()), {})
 
 

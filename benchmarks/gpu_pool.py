@@ -106,13 +106,13 @@ class ResidentScenes(mesh_cuda.SceneBatch):
 class Pool:
     """A training source: `batch(step)` gives the inputs and targets of a step, drawn on the GPU from the groups that are there.
 
-    `gigabytes`: of scenes; when they are full, the oldest group leaves. `workers` processes make groups from `first` on.
+    `gigabytes`: of scenes; when they are full, the oldest group leaves. `workers` processes make groups (0: a thread).
     """
 
-    def __init__(self, run: RunConfig, device: str, *, workers: int, gigabytes: float, first: int = 0) -> None:
+    def __init__(self, run: RunConfig, device: str, *, workers: int, gigabytes: float) -> None:
         if odd := next((stage.batch for stage in run.train.stages if stage.batch % GROUP), None):
             raise InputError(f"A batch of {odd} objects is no multiple of {GROUP}, the size of a group; choose another batch.")
-        self.run, self.device, self.workers, self.first = run, torch.device(device), workers, first
+        self.run, self.device, self.workers = run, torch.device(device), workers
         self.room, self.groups, self.made, self.drawn = gigabytes * 1e9, [], 0, 0
         self.lock, self.error = threading.Lock(), None
         self.identity = {"pool": {"zeroverse": plain_config(run.zeroverse), "views": plain_config(run.views)}}
@@ -137,7 +137,7 @@ class Pool:
             feeder.join(timeout=30)
 
     def _feed(self, stop: threading.Event) -> None:
-        numbers = range(self.first, self.first + 10**6)
+        numbers = range(self.made, self.made + 10**6)
         stream = batch_stream(partial(make_group, self.run), numbers, self.workers)
         try:
             for group in stream:
