@@ -42,6 +42,7 @@ GROUPS = {
     "training": ("stages", "ladder", "training"),
     "results": ("evaluation", "notebook"),
 }  # fmt: skip
+SPLATS = (("late", 64), ("late", 128), ("early", 64))
 NEEDS_SECONDS = {"evaluation": 60.0, "notebook": 120.0}  # kept free by training when they come after it
 
 
@@ -138,7 +139,7 @@ class Check:
         return gpu_equivalence.splat_equivalence(self.device, small=self.small)
 
     def splat_speed(self) -> dict:
-        return gpu_speed.splat_times(self.device)
+        return gpu_speed.splat_times(self.device, SPLATS[:1] if self.small else SPLATS)
 
     def tests(self) -> dict:
         """The tests marked gpu."""

@@ -32,7 +32,7 @@ class Drawn:
     gradients: tuple[Tensor, ...]
 
 
-def random_scene(size: int, count: int = 2000, views: int = 2) -> SplatScene:
+def random_scene(size: int, count: int, views: int = 2) -> SplatScene:
     """Gaussians of any size, opacity and direction in a ball, many of them faint, large or cut by the border."""
     rng = np.random.default_rng([17, size])
     means = rng.normal(size=(count, 3)) * 0.4
@@ -83,19 +83,25 @@ def difference(a: Drawn, b: Drawn) -> dict:
 def splat_equivalence(device: str, *, small: bool) -> dict:
     """Every pair of backends on random and predicted scenes; the float64 reference, which is dense, on the small ones only."""
     backend = "gsplat" if device == "cuda" else "cpu"
+    low, faint = (24, 300) if small else (48, 2000)
     contents: dict[str, Callable[[], SplatScene]] = {
-        "random 48": lambda: random_scene(48), "late 48": lambda: scene("late", 48, views=2),
-        "early 32": lambda: scene("early", 32, views=2), "predicted lite-64 32": lambda: scene("lite-64", 32, views=2),
-    }  # fmt: skip
+        f"random {low}": lambda: random_scene(low, faint),
+        f"late {low}": lambda: scene("late", low, views=2),
+        f"early {low // 2}": lambda: scene("early", low // 2, views=2),
+        f"predicted lite-64 {low}": lambda: scene("lite-64", low, views=2),
+    }
     if not small:
-        contents |= {"random 256": lambda: random_scene(256, 20_000), "late 128": lambda: scene("late", 128, views=2),
-                     "predicted lite-128 128": lambda: predicted_scene("lite-128", 128)}  # fmt: skip
+        contents |= {
+            "random 256": lambda: random_scene(256, 20_000),
+            "late 128": lambda: scene("late", 128, views=2),
+            "predicted lite-128 128": lambda: predicted_scene("lite-128", 128),
+        }
     found = {}
     for name, make in contents.items():
         content = make()
         drawn = {"gpu" if device == "cuda" else "again": draw(content, backend, device), "cpu": draw(content, "cpu", "cpu")}
         if int(name.split()[-1]) <= 48:
-            drawn["reference"] = draw(content, "torch", "cpu", torch.float64)
+            drawn["reference"] = draw(content, "torch", device, torch.float64)
         pairs = itertools.combinations(drawn, 2)
         found[name] = {f"{a} - {b}": difference(drawn[a], drawn[b]) for a, b in pairs}
     rows = [pair for row in found.values() for pair in row.values()]

@@ -112,10 +112,10 @@ def profile(step: Callable[[], None]) -> list[dict]:
     return [{"name": name[:90], "ms": ms, "calls": calls, "share": ms / total} for name, ms, calls in rows]
 
 
-def splat_times(device: str) -> dict:
-    """Milliseconds per image of the default backend, forward and backward."""
+def splat_times(device: str, kinds: tuple[tuple[str, int], ...]) -> dict:
+    """Milliseconds per image of the default backend, forward and backward, on the scenes of make bench-splats."""
     times = {}
-    for kind, size in (("late", 64), ("late", 128), ("early", 64)):
+    for kind, size in kinds:
         content = scene(kind, size)
         content = replace(content, **{field.name: getattr(content, field.name).to(device) for field in fields(content)})
         times[f"{kind} {size}"] = seconds_of(lambda: measure(content, render_splats), device) * 1e3 / content.images  # noqa: B023
