@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -93,7 +93,7 @@ class ResidentScenes(mesh_cuda.SceneBatch):
             self.meshes[name] += self.content.data_ptr()
         self.records = self._bytes(self.meshes)
         self.to_linear = torch.from_numpy(mesh_cuda.srgb_table()).to(self.device)
-        self.viewmats, self.Ks, self.visits = group.viewmats, group.Ks, 0
+        self.viewmats, self.Ks, self.visits = group.viewmats.clone(), group.Ks.clone(), 0  # shared memory holds files open
 
     def examples(self, size: int, inputs: int, full_size: int, supersample: int) -> PosedViews:
         """The next example of each object: [GROUP, inputs + targets] views of size x size pixels on the GPU."""
@@ -139,11 +139,12 @@ class Pool:
     def _feed(self, stop: threading.Event) -> None:
         numbers = range(self.made, self.made + 10**6)
         stream = batch_stream(partial(make_group, self.run), numbers, self.workers)
+        beside = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         try:
             for group in stream:
                 if stop.is_set():
                     break
-                self._add(_upload(group, self.device))
+                self._add(_upload(group, self.device, beside))
         except Exception as error:  # in a thread: told to the loop that waits for groups
             self.error = error
         finally:
@@ -181,17 +182,16 @@ class Pool:
                 "times_each_was_seen": drawn / max(made, 1)}  # fmt: skip
 
 
-def _upload(group: Group, device: torch.device) -> ResidentScenes:
-    """The group on the GPU, copied beside the work of training, and there when this returns."""
-    if device.type != "cuda":
+def _upload(group: Group, device: torch.device, beside: torch.cuda.Stream | None) -> ResidentScenes:
+    """The group on the GPU, copied on a stream beside that of training, and there when this returns."""
+    if beside is None:
         return ResidentScenes(group, device)
-    beside, training = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(beside):
-        pinned = Group(group.content.pin_memory(), group.records, group.viewmats, group.Ks)
+        pinned = replace(group, content=group.content.pin_memory())
         scenes = ResidentScenes(pinned, device)
     beside.synchronize()
     for tensor in (scenes.content, scenes.records, scenes.to_linear):
-        tensor.record_stream(training)
+        tensor.record_stream(torch.cuda.default_stream(device))
     return scenes
 
 

@@ -12,8 +12,8 @@ from benchmarks.bench_splats import measure
 from benchmarks.splat_scenes import scene
 from lrmzero_lite.cameras import STRUCTURED_INPUTS, Cameras, gso_cameras
 from lrmzero_lite.model import GSLRM, ModelConfig
+from lrmzero_lite.presets import RunConfig
 from lrmzero_lite.render import render_splats
-from lrmzero_lite.train import TrainConfig
 from lrmzero_lite.train.optimizer import make_optimizer
 
 KERNELS = 14  # of a profile that are listed
@@ -55,15 +55,15 @@ def network_flops(config: ModelConfig, batch: int, tokens: int) -> float:
 
 
 def network_speed(
-    config: ModelConfig, device: str, *, batch: int, views: int, size: int, peaks: dict, compiled: bool = False, repeats: int = 5
+    run: RunConfig, device: str, *, batch: int, views: int, size: int, peaks: dict, compiled: bool = False, repeats: int = 5
 ) -> dict:
-    """The network alone: seconds of a forward pass and of a step (forward, backward, optimiser), memory, shares of `ceilings`.
+    """A rung's network alone, nothing computed twice: seconds of a forward pass and of a step, memory, shares of `ceilings`.
 
+    A step is forward, backward and the rung's optimiser, without data, splats and losses.
     `copy_share`: as if a step read weights, gradients and moments once and wrote them once, over the measured copy; a floor.
     """
-    model = GSLRM(config).to(device)
-    model.checkpointing = False
-    network, optimizer = torch.compile(model) if compiled else model, make_optimizer(model, TrainConfig())
+    config, model = run.model, GSLRM(run.model).to(device)
+    network, optimizer = torch.compile(model) if compiled else model, make_optimizer(model, run.train)
     around = gso_cameras(size)[list(STRUCTURED_INPUTS[views])]
     cameras = Cameras(*(x.expand(batch, *x.shape).to(device) for x in (around.viewmats, around.Ks)), size, size)
     images = torch.rand(batch, views, size, size, 3, device=device)

@@ -175,5 +175,5 @@ def learning_curve(minutes: Sequence[float], psnr: Sequence[Sequence[float]]) ->
 
 
 def free_gigabytes(device: str) -> float:
-    """Room for scenes: a third of what the GPU has left."""
-    return torch.cuda.mem_get_info(device)[0] / 3e9 if device.startswith("cuda") else 0.2
+    """Room for scenes: a fifth of what the GPU has left; activations need most of the rest."""
+    return torch.cuda.mem_get_info(device)[0] / 5e9 if device.startswith("cuda") else 0.2

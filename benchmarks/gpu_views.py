@@ -21,8 +21,9 @@ from lrmzero_lite.data import load_mesh
 from lrmzero_lite.data.mesh_source import split_objects
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.evaluate.baselines import BASELINES
-from lrmzero_lite.evaluate.judge import Truth, judge
+from lrmzero_lite.evaluate.judge import Truth, judge, predict
 from lrmzero_lite.evaluate.methods import Method, Prediction, reconstruction, splatted
+from lrmzero_lite.evaluate.metrics import psnr
 from lrmzero_lite.evaluate.protocol import Protocol, protocol_named, views_for
 from lrmzero_lite.evaluate.results import Row, summarize
 from lrmzero_lite.files import atomic_path
@@ -114,6 +115,13 @@ def score(
         truth = Truth.of(item.name, item.set, numbers, item.inputs, item.targets)
         rows += [row for title, method in methods.items() for row in judge(title, method, truth)]
     return rows, summarize(rows, methods)
+
+
+def psnr_only(method: Method, prepared: list[Prepared]) -> list[float]:
+    """Mean PSNR of every object, in the order of `psnr_of_objects`, without the other metrics."""
+    ordered = sorted(prepared, key=lambda item: (item.set, item.name))
+    shown = ((predict(method, item.inputs, item.targets).images.clamp(0, 1), item.targets.on_background()) for item in ordered)
+    return [float(psnr(images, truth).mean()) for images, truth in shown]
 
 
 def psnr_of_objects(rows: list[Row], method: str) -> list[float]:

@@ -46,7 +46,7 @@ def test_every_step_runs_and_a_second_call_goes_on(tmp_path, capsys):
 
 def test_a_step_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu_check.gpu_speed, "ceilings", lambda *_: 1 / 0)
-    main(["--device", "cpu", "--preset", "smoke", "--steps", "environment", "ceilings", "gsplat",
+    main(["--device", "cpu", "--preset", "smoke", "--steps", "environment", "ceilings",
           "--out", str(tmp_path), "--work", str(tmp_path / "work")])  # fmt: skip
     found = json.loads((tmp_path / "check.json").read_text())
     assert found["ceilings"]["error"].startswith("ZeroDivisionError") and found["environment"]["torch"] == torch.__version__
