@@ -27,7 +27,7 @@ PDF = BOOK / "_build" / "lrm-zero-executable.pdf"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 GONE = (
     "script, iframe, a.headerlink, button, form, input, .plotly-target, .plotly-lazy noscript, details.hide, "
-    ".sd-summary-state-marker, .d-print-none"
+    ".sd-summary-state-marker, .d-print-none, figure:has(> canvas), canvas"
 )
 WAIT_SECONDS = 180
 
@@ -50,29 +50,32 @@ class Chapter:
 
 
 def chapters(toc: Path) -> list[Chapter]:
-    """The pages of the book in reading order."""
+    """The pages of the book in reading order, without the sections below a page (those of the API reference)."""
     contents = yaml.safe_load(toc.read_text())
     listed = [(contents["root"], "")]
-    listed += [(entry["file"], part["caption"]) for part in contents["parts"] for entry in part["chapters"] if "file" in entry]
+    listed += [(entry["file"], part["caption"]) for part in contents["parts"] for entry in part["chapters"]]
     return [Chapter(f"{file}.html", part, number) for number, (file, part) in enumerate(listed)]
 
 
 def whole_book(pages: list[Chapter], site: Path = SITE) -> str:
     """The HTML of the book as one page that lies in a folder beside `site`."""
-    first = (site / pages[0].path).read_text(encoding="utf-8")
     articles = [_article(site, chapter, pages) for chapter in pages]
     titles = [article.find("h1").get_text(" ", strip=True) for article in articles]
-    up = lambda address: posixpath.join("..", site.name, address)
-    head = BeautifulSoup(first.split("<body", 1)[0], "html.parser")
-    sheets = [f'<link rel="stylesheet" href="{up(sheet["href"])}">' for sheet in head.select('link[rel="stylesheet"]')]
-    scripts = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
-    for script in scripts:
-        if script.get("src"):
-            script["src"] = up(script["src"])
+    sheets, scripts = {}, {}  # of all pages, each once, in their order
+    for chapter in pages:
+        head = BeautifulSoup((site / chapter.path).read_text(encoding="utf-8").split("<body", 1)[0], "html.parser")
+        for tag in head.select('link[rel="stylesheet"]'):
+            sheets[_beside(site, chapter, tag["href"])] = None
+        for tag in head.find_all("script"):
+            if "mathjax" in str(tag).lower():
+                if tag.get("src"):
+                    tag["src"] = _beside(site, chapter, tag["src"])
+                scripts[str(tag)] = None
+    links = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
     style = (BOOK / "print.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
-        f"<title>{html.escape(titles[0])}</title>{''.join(sheets)}{''.join(map(str, scripts))}<style>{style}</style></head><body>"
+        f"<title>{html.escape(titles[0])}</title>{links}{''.join(scripts)}<style>{style}</style></head><body>"
         f"{_title_page(pages, titles)}{''.join(map(str, articles))}</body></html>"
     )
 
@@ -87,9 +90,15 @@ def _title_page(pages: list[Chapter], titles: list[str]) -> str:
         rows.append(f'<a href="#{chapter.anchor}"><span>{html.escape(title)}</span><i></i><b></b></a>')
     return (
         f'<header class="title-page"><p class="book-title">{html.escape(titles[0])}</p><p>The book as one document. Interactive'
-        " figures are still pictures here; the code of folded cells is in the notebooks.</p></header>"
+        " figures are still pictures here; the code of folded cells is in the notebooks, and the API reference on the site."
+        "</p></header>"
         f'<nav class="contents"><p class="contents-title">Contents</p>{"".join(rows)}</nav>'
     )
+
+
+def _beside(site: Path, chapter: Chapter, address: str) -> str:
+    """An address on a page of the site as it reads from the folder beside the site."""
+    return posixpath.join("..", site.name, posixpath.normpath(posixpath.join(posixpath.dirname(chapter.path), address)))
 
 
 def _article(site: Path, chapter: Chapter, pages: list[Chapter]) -> Tag:
@@ -105,16 +114,16 @@ def _article(site: Path, chapter: Chapter, pages: list[Chapter]) -> Tag:
         details["open"] = ""
     anchors = {page.path: page.anchor for page in pages}
     folder = posixpath.dirname(chapter.path)
-    beside = lambda address: posixpath.join("..", site.name, posixpath.normpath(posixpath.join(folder, address)))
     for node in article.find_all(id=True):
         if not node["id"].startswith("lz"):  # figures whose style names them
             node["id"] = f"{chapter.anchor}-{node['id']}"
     for image in article.find_all("img"):
         image.attrs.pop("loading", None)
         if not urlsplit(image["src"]).scheme:
-            image["src"] = beside(image["src"])
+            image["src"] = _beside(site, chapter, image["src"])
     for style in article.find_all("style"):
-        style.string = re.sub(r"url\((?!data:|['\"])([^)]+)\)", lambda found: f"url({beside(found[1])})", style.string or "")
+        moved = lambda found: f"url({_beside(site, chapter, found[1])})"
+        style.string = re.sub(r"url\((?!data:|['\"])([^)]+)\)", moved, style.string or "")
     for link in article.find_all("a", href=True):
         address, fragment = urldefrag(link["href"])
         if urlsplit(address).scheme:

@@ -9,6 +9,10 @@ outputs leaves its file as it is, byte for byte, recorded times included.
     python book/run_notebooks.py --check             only say what is stale; exit 1 if anything is
     python book/run_notebooks.py 02_zeroverse -p seed 7      other parameters; result in runs/notebooks/
     LRMZERO_SMOKE=1 python book/run_notebooks.py     the smallest presets; results in runs/smoke/
+    LRMZERO_SMOKE=1 python book/run_notebooks.py --record    and keeps their time and memory in notebooks/NAME.ipynb
+
+Every .ipynb says in its metadata how long its run took (papermill.duration, seconds), how much memory its process held at
+most (lrmzero.peak_mb, MB), and at which rung (lrmzero.rung); lrmzero.smoke is what --record kept. The pages show them.
 """
 
 from __future__ import annotations
@@ -43,6 +47,13 @@ LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "pytho
 # No progress bars, no hash randomness, no debugger notices: nothing in the outputs that a second run would change.
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
+# Run last and taken out again: the peak of the kernel's memory in MB, 0 where the system does not tell.
+PROBE = """try:
+    import resource, sys
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+except ImportError:
+    print(0)
+"""
 CELL_KEYS = ("tags", "mystnb")  # the cell metadata that readers of the notebook use
 PATHS = re.compile(r"(?<![\w.:/])(?:/(?:home|root|work|tmp|Users|mnt|var|opt|usr|content)/|[A-Za-z]:\\)[^\s\"'<]*")
 
@@ -69,7 +80,10 @@ def main(argv: list[str] | None = None) -> int:
         elif not current or arguments.force or overrides or smoke:
             try:
                 print(f"{source.stem}: running", flush=True)
-                changed = save(execute(source, overrides, stamp), target)
+                made = execute(source, overrides, stamp, "smoke" if smoke else "lite")
+                changed = save(made, target)
+                if arguments.record and smoke and not overrides:
+                    record_smoke(made, NOTEBOOKS / f"{source.stem}.ipynb")
                 if folder == NOTEBOOKS:
                     here.parent.mkdir(parents=True, exist_ok=True)
                     here.write_text(stamp)
@@ -87,6 +101,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="notebooks, such as 01_quickstart; all without")
     parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("-f", "--force", action="store_true", help="run even what is up to date")
+    parser.add_argument("--record", action="store_true", help="keep time and memory of a smoke run beside the committed outputs")
     parser.add_argument("--check", action="store_true", help="run nothing; exit 1 if something is stale")
     return parser.parse_args(argv)
 
@@ -129,7 +144,7 @@ def recorded_hash(target: Path) -> str | None:
         return None
 
 
-def execute(source: Path, overrides: dict[str, Any], stamp: str) -> nbformat.NotebookNode:
+def execute(source: Path, overrides: dict[str, Any], stamp: str, rung: str = "lite") -> nbformat.NotebookNode:
     """Run `source` in its folder with papermill; the notebook with its outputs, cleaned of what changes from run to run."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -139,6 +154,7 @@ def execute(source: Path, overrides: dict[str, Any], stamp: str) -> nbformat.Not
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     notebook = jupytext.read(source)
     notebook.metadata.kernelspec = KERNEL
+    notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
     with tempfile.TemporaryDirectory() as scratch:
         given, made = Path(scratch, "given.ipynb"), Path(scratch, "made.ipynb")
         nbformat.write(notebook, given)
@@ -152,13 +168,20 @@ def execute(source: Path, overrides: dict[str, Any], stamp: str) -> nbformat.Not
         except PapermillExecutionError as error:
             raise NotebookError(f"cell {error.cell_index} failed with {error.ename}: {error.evalue}\n\n{error.source}") from error
         notebook = nbformat.read(made, 4)
+    peak = float(notebook.cells.pop().outputs[0].text)
     run = notebook.metadata.papermill
     clean(notebook)
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": KERNEL,
             "language_info": LANGUAGE,
-            "lrmzero": {"machine": machine(), "source_hash": stamp, "versions": versions()},
+            "lrmzero": {
+                "machine": machine(),
+                "peak_mb": round(peak),
+                "rung": str((defaults | overrides).get("preset", rung)) if rung != "smoke" else rung,
+                "source_hash": stamp,
+                "versions": versions(),
+            },
             "papermill": {
                 "duration": round(run.duration, 1),
                 "parameters": defaults | overrides,
@@ -229,6 +252,16 @@ def comparable(notebook: nbformat.NotebookNode) -> str:
     return text
 
 
+def record_smoke(run: nbformat.NotebookNode, target: Path) -> None:
+    """Keep time and memory of a smoke run in the metadata of the committed notebook; nothing else there changes."""
+    from lrmzero_lite.files import write_text
+
+    notebook = nbformat.read(target, 4)
+    seconds, about = run.metadata.papermill.duration, run.metadata.lrmzero
+    notebook.metadata.lrmzero.smoke = {"machine": about.machine, "peak_mb": about.peak_mb, "seconds": seconds}
+    write_text(target, nbformat.writes(notebook, sort_keys=True) + "\n")
+
+
 def save(notebook: nbformat.NotebookNode, target: Path) -> bool:
     """Write `notebook` unless `target` already holds the same outputs from the same versions; whether outputs changed."""
     from lrmzero_lite.files import write_text
@@ -236,10 +269,13 @@ def save(notebook: nbformat.NotebookNode, target: Path) -> bool:
     changed = True
     if target.exists():
         old = nbformat.read(target, 4)
+        if "smoke" in old.metadata.get("lrmzero", {}):
+            notebook.metadata.lrmzero.smoke = old.metadata.lrmzero.smoke
         if comparable(old) == comparable(notebook):
             changed = False
             notebook.metadata.papermill = old.metadata.papermill
             notebook.metadata.lrmzero.machine = old.metadata.lrmzero.machine
+            notebook.metadata.lrmzero.peak_mb = old.metadata.lrmzero.get("peak_mb", notebook.metadata.lrmzero.peak_mb)
     text = nbformat.writes(notebook, sort_keys=True) + "\n"
     if not target.exists() or target.read_text() != text:
         write_text(target, text)

@@ -111,7 +111,8 @@ def test_captions_are_numbered_in_order_by_kind():
     body = numbered(
         f"{caption('of nothing')}{picture}{caption('one')}{table}{caption('two')}<h2>x</h2>{table}{picture}{caption('three')}"
         f"<figure>{picture}<figcaption>four</figcaption></figure>{table}<h2>y</h2>{caption('of nothing')}"
-        f"<script>'<img>'</script><svg><image/></svg>{caption('of nothing')}",
+        f"<script>'<img>'</script><svg><image/></svg>{caption('of nothing')}"
+        "<figure><canvas></canvas><figcaption>live</figcaption></figure>",
         "7",
     )
     found = [node.get_text() for node in BeautifulSoup(body, "html.parser").select("[id]")]

@@ -54,6 +54,8 @@ def test_run_skip_repeat(tree, capsys):
     assert outputs(twin) == "6\n"
     metadata = nbformat.read(twin, 4).metadata
     assert metadata.papermill.parameters == {"count": 3} and metadata.papermill.duration > 0
+    assert 10 < metadata.lrmzero.peak_mb < 4000 and metadata.lrmzero.rung == "lite"
+    assert len(nbformat.read(twin, 4).cells) == 2, "what measures the memory leaves no trace"
 
     capsys.readouterr()
     assert run_notebooks.main([]) == 0 and "up to date" in capsys.readouterr().out
@@ -86,6 +88,22 @@ def test_smoke_runs_write_elsewhere(tree, monkeypatch):
     assert run_notebooks.main([]) == 0
     assert outputs(tree / "runs" / "smoke" / "a.ipynb") == "1\n"
     assert not (tree / "notebooks" / "a.ipynb").exists()
+
+
+def test_a_recorded_smoke_run_stays_beside_the_outputs(tree, monkeypatch):
+    write(tree, "import os; print(os.environ.get('LRMZERO_SMOKE'))")
+    twin = tree / "notebooks" / "a.ipynb"
+    assert run_notebooks.main([]) == 0
+    before = nbformat.read(twin, 4)
+    with monkeypatch.context() as scope:
+        scope.setenv("LRMZERO_SMOKE", "1")
+        assert run_notebooks.main(["--record"]) == 0
+    recorded = nbformat.read(twin, 4)
+    smoke = recorded.metadata.lrmzero.pop("smoke")
+    assert recorded == before and smoke.seconds > 0 and smoke.peak_mb > 10 and smoke.machine
+    write(tree, "print('other')")
+    assert run_notebooks.main([]) == 0
+    assert outputs(twin) == "other\n" and nbformat.read(twin, 4).metadata.lrmzero.smoke == smoke
 
 
 def test_provenance_is_not_a_difference():

@@ -1,7 +1,9 @@
-"""Two small repairs to the pages: comparison boxes share a row, and no unused live-code scripts."""
+"""Repairs to the pages: comparison boxes share a row, no unused scripts, and what screen readers and keyboards stumble over."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -37,7 +39,42 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], d
     context["script_files"] = [s for s in context["script_files"] if "thebe" not in text(s).lower()]
 
 
+def repaired(page: str) -> str:
+    """A page of the theme, made fit for everybody.
+
+    Tables that pandas wrote scroll in a box as the theme's own do (its script lets the keyboard reach that box), and their
+    headers say what they head. Entries of the bibliography are items of a list (ARIA withdrew their former role). The book's
+    name lies in a landmark. The icons are glyphs of the theme's font, so its 1.5 MB script that draws them again can go.
+    """
+    page = re.sub(r'<table[^>]*class="dataframe.*?</table>', lambda found: _boxed_table(found[0]), page, flags=re.S)
+    page = page.replace('role="doc-biblioentry"', 'role="listitem"')
+    page = re.sub(r'<a class="navbar-brand logo".*?</a>', r'<nav aria-label="First page">\g<0></nav>', page, flags=re.S)
+    return re.sub(r"\s*<script[^>]*/fontawesome\.js[^>]*></script>", "", page)
+
+
+def _boxed_table(table: str) -> str:
+    head, body = re.fullmatch(r"(.*?</thead>)(.*)", table, flags=re.S).groups()
+    head = re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", head)
+    head, body = re.sub(r"<th\b", '<th scope="col"', head), re.sub(r"<th\b", '<th scope="row"', body)
+    return f'<div class="pst-scrollable-table-container">{head}{body}</div>'
+
+
+def repair_site(app: Sphinx, error: Exception | None) -> None:
+    """Write every finished page again, repaired. A viewer in its frame is no page: its header becomes no second banner."""
+    if error is not None or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    for path in site.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        if "_static" not in path.relative_to(site).parts:
+            path.write_text(repaired(page), encoding="utf-8")
+        elif path.parent.name == "viewers":
+            path.write_text(page.replace("<header>", '<header role="presentation">'), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(CompareBoxes)
+    app.add_js_file("page_aids.js", loading_method="defer")
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", repair_site)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

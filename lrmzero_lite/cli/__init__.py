@@ -14,6 +14,7 @@ lrmzero fit mug.glb --initial lite-64 --out mug
 lrmzero mesh mug/gaussians.ply --out mug.glb --trained-size 64
 lrmzero turntable mug/gaussians.ply --out mug.gif
 lrmzero convert mug/gaussians.ply mug.spz
+lrmzero export lite-128 --out lite-128.onnx
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .arguments import is_first_process
 from .convert import convert
 from .data import data, verify
 from .evaluate import evaluate
+from .export import export
 from .fit import fit
 from .grid import grid
 from .mesh import mesh
@@ -37,7 +39,7 @@ from .objects import render, synthesize
 from .photos import photos
 from .turntable import turntable
 
-VERBS = (synthesize, verify, data, render, photos, train, grid, evaluate, reconstruct, fit, mesh, turntable, convert)
+VERBS = (synthesize, verify, data, render, photos, train, grid, evaluate, reconstruct, fit, mesh, turntable, convert, export)
 COMMANDS = {verb.__name__: verb for verb in VERBS}
 
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..cameras import Cameras
 
@@ -34,14 +34,13 @@ class RelativePoses:
     def of(cls, cameras: Cameras, patch: int, channels: int) -> RelativePoses:
         """For cameras [B, V] and heads of `channels`, a multiple of 8."""
         viewmats = cameras.viewmats.double()
-        size = torch.tensor([cameras.width, cameras.height, 1.0], dtype=torch.float64, device=viewmats.device)
-        projection = torch.zeros_like(viewmats)
-        projection[..., :3, :3] = cameras.Ks.double() / size[:, None]
-        projection[..., :2, 2] -= 0.5
-        projection[..., 3, 3] = 1
+        like = {"dtype": torch.float64, "device": viewmats.device}
+        size, middle = torch.tensor([cameras.width, cameras.height, 1.0], **like), torch.tensor([0.5, 0.5, 0.0], **like)
+        intrinsics = cameras.Ks.double() / size[:, None] - torch.outer(middle, torch.tensor([0.0, 0.0, 1.0], **like))
+        projection = nn.functional.pad(intrinsics, (0, 1, 0, 1)) + torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0], **like))
         matrix = projection @ viewmats
         blocks = torch.eye(channels // 8, dtype=torch.float64, device=viewmats.device)
-        spread = lambda m: torch.kron(blocks, m).float()[:, None]
+        spread = lambda m: (blocks[:, None, :, None] * m[..., None, :, None, :]).flatten(-2).flatten(-3, -2).float()[:, None]
         inverse = torch.linalg.inv(matrix).contiguous()
         turns = 2 ** torch.linspace(0, OCTAVES, channels // 8, device=viewmats.device) * math.pi
         x = (torch.arange(cameras.width // patch, device=viewmats.device) + 0.5) * patch / cameras.width
