@@ -121,6 +121,8 @@ def _article(site: Path, chapter: Chapter, pages: list[Chapter]) -> Tag:
         image.attrs.pop("loading", None)
         if not urlsplit(image["src"]).scheme:
             image["src"] = _beside(site, chapter, image["src"])
+    for sheet in article.select("link[href]"):
+        sheet["href"] = _beside(site, chapter, sheet["href"])
     for style in article.find_all("style"):
         moved = lambda found: f"url({_beside(site, chapter, found[1])})"
         style.string = re.sub(r"url\((?!data:|['\"])([^)]+)\)", moved, style.string or "")
