@@ -85,6 +85,15 @@ def moved_again(body: str, files: dict[str, bytes]) -> str:
     return outputs_as_files(body, lambda *_: pytest.fail("nothing is left to move"), size_of)
 
 
+def test_data_of_a_figure_become_a_script_that_says_the_same():
+    figure = '{"data":[{"text":"<\\/p> & \\u2028"}]}'
+    body, files = moved(f'<div class="plotly-lazy"><script type="application/json" class="plotly-spec">{figure}</script></div>')
+    ((address, content),) = files.items()
+    script = BeautifulSoup(body, "html.parser").script
+    assert script["data-file"] == address and not script.string
+    assert content.decode() == f'(window.plotlySpecs ??= {{}})["{script["data-name"]}"] = {figure};'
+
+
 def test_given_sizes_stay():
     body, _ = moved(f'<img alt="x" width="268" src="{data_url(picture_bytes(30, 20))}">')
     image = BeautifulSoup(body, "html.parser").img
