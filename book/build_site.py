@@ -21,7 +21,7 @@ TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "plotly", "ma
 
 
 def inputs_hash() -> str:
-    """SHA-256 over every file of the book, the notebooks, the package (its reference and weights) and the versions of the tools."""
+    """SHA-256 over every file of the book, the notebooks, the package (its reference and weights) and the tools' versions."""
     skipped = {"_build", "__pycache__", "notebooks"}
     files = [p for p in BOOK.rglob("*") if p.is_file() and not skipped & set(p.relative_to(BOOK).parts)]
     root = BOOK.parent
