@@ -121,16 +121,19 @@ def test_every_plotly_figure_has_a_poster(site):
 @pytest.mark.browser
 def test_the_visit_notices_what_is_wrong(chromium, tmp_path):
     """The instrument itself: a page with every kind of fault is told apart from none."""
+    Image.new("RGB", (100, 100), "teal").save(tmp_path / "square.png")
     (tmp_path / "bad.html").write_text(
         '<!doctype html><html lang="en"><title>Bad</title><main class="bd-article-container"><article class="bd-article">'
         '<h1>Bad</h1><p style="color: #bbb; background: #fff">Pale</p><canvas width="300" height="200" title="empty"></canvas>'
-        '<p style="width: 900px">Too wide for a phone</p><img src="none.png"></article></main><script>missing()</script>'
+        '<p style="width: 900px">Too wide for a phone</p><img src="none.png">'
+        '<img alt="" src="square.png" width="300" height="100"></article></main><script>missing()</script>'
     )
     with serve(tmp_path) as address:
         (visit,) = visit_all(chromium, address, ["bad.html"], tmp_path / "shots").values()
     found = {topic: "\n".join(lines) for topic, lines in visit.problems.items()}
     assert "404" in found["errors"] and "missing is not defined" in found["errors"]
     assert "“empty” is blank at 390 px, dark" in found["figures"] and "none.png is no picture" in found["figures"]
+    assert "square.png is stretched 3.00 times" in found["figures"]
     assert "color-contrast at p" in found["accessibility"] and "image-alt at img" in found["accessibility"]
     assert "p. ends at" in found["width"] and "at 390 px" in found["width"] and "at 1280 px" not in found["width"]
 

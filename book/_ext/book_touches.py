@@ -46,8 +46,9 @@ def repaired(page: str) -> str:
     headers say what they head. Entries of the bibliography are items of a list (ARIA withdrew their former role). A long
     signature is a block of lines, not a list of definitions without terms. The arrow that opens a part of the sidebar names
     the part. The book's name lies in a landmark. The icons are glyphs of the theme's font, so its 1.5 MB script that draws
-    them again can go.
+    them again can go. Without JavaScript nobody resolves the theme "auto", which leaves the page without colours: it is light.
     """
+    page = page.replace('data-theme="auto"', 'data-theme="light"', 1)
     page = re.sub(r'<table[^>]*class="dataframe.*?</table>', lambda found: _boxed_table(found[0]), page, flags=re.S)
     page = page.replace('role="doc-biblioentry"', 'role="listitem"')
     page = re.sub(r'(class="sig-paren">\(</span>\s*)<dl>(.*?)</dl>', _lines_of_signature, page, flags=re.S)

@@ -22,6 +22,8 @@ def tab_into(tab, selector: str, limit: int = 400):
         if tab.evaluate(FOCUSED, [selector]):
             frame = tab.query_selector(selector).content_frame()
             frame.wait_for_function("() => window.lrmzeroDrawn", timeout=60_000)
+            if frame.evaluate("document.activeElement === document.body"):  # the focus came before the frame's page
+                tab.keyboard.press("Tab")
             assert frame.evaluate("document.activeElement.tagName") == "CANVAS", "the first stop in a viewer is its picture"
             return frame
         tab.keyboard.press("Tab")

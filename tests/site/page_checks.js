@@ -25,7 +25,13 @@
   pieces: () => [...document.querySelectorAll("article :is(p, li, td, th, pre, h1, h2, h3, h4, figcaption)")]
     .filter((node) => node.checkVisibility() && node.innerText.trim()).length,
 
-  brokenPictures: () => [...document.images].filter((image) => image.complete && !image.naturalWidth).map((image) => image.src.slice(0, 120)),
+  brokenPictures: () => [...document.images].flatMap((image) => {
+    const { naturalWidth, naturalHeight, clientWidth, clientHeight } = image, name = image.src.slice(0, 120);
+    if (image.complete && !naturalWidth) return [`${name} is no picture`];
+    const stretch = (clientWidth * naturalHeight) / (clientHeight * naturalWidth);
+    const asIs = !clientWidth || getComputedStyle(image).objectFit !== "fill" || clientWidth < 40;
+    return asIs || Math.abs(stretch - 1) < 0.05 ? [] : [`${name} is stretched ${stretch.toFixed(2)} times`];
+  }),
 
   // Every figure that shows, with its rectangle on the page in CSS pixels.
   figures() {

@@ -111,7 +111,6 @@ async def visit(browser, address: str, page: str, folder: Path) -> Visit:
     await tab.evaluate("checks.walk()")
     await draw_figures(tab, seen)
     seen.first_load = first_load
-    seen.note("figures", [f"{source} is no picture" for source in await tab.evaluate("checks.brokenPictures()")])
     inks = {}
     for width, theme in looks:
         await tab.set_viewport_size({"width": width, "height": 900})
@@ -157,6 +156,7 @@ async def look(tab, seen: Visit, width: int, theme: str, folder: Path) -> None:
     for figure in figures:
         if share_of_ink(shot, figure["box"]) < 0.002:
             seen.note("figures", f"{figure['kind']} “{figure['name']}” is blank at {width} px, {theme}")
+    seen.note("figures", [f"{line} at {width} px" for line in await tab.evaluate("checks.brokenPictures()")])
     seen.note("width", [f"{line} at {width} px" for line in await tab.evaluate("checks.stickingOut()")])
     name = f"{seen.page.removesuffix('.html').replace('/', '_')}_{width}_{theme}.jpg"
     stored, quality = STORED[width]
