@@ -9,7 +9,8 @@ outputs leaves its file as it is, byte for byte, recorded times included.
     python book/run_notebooks.py --check             only say what is stale; exit 1 if anything is
     python book/run_notebooks.py 02_zeroverse -p seed 7      other parameters; result in runs/notebooks/
     LRMZERO_SMOKE=1 python book/run_notebooks.py     the smallest presets; results in runs/smoke/
-    LRMZERO_SMOKE=1 python book/run_notebooks.py --record    and keeps their time and memory in notebooks/NAME.ipynb
+    python book/run_notebooks.py --record    run all; time and memory in notebooks/NAME.ipynb are those of now (quiet machine!)
+    LRMZERO_SMOKE=1 python book/run_notebooks.py --record    the same for the smoke runs, beside the committed outputs
 
 Every .ipynb says in its metadata how long its run took (papermill.duration, seconds), how much memory its process held at
 most (lrmzero.peak_mb, MB), and at which rung (lrmzero.rung); lrmzero.smoke is what --record kept. The pages show them.
@@ -77,11 +78,11 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.check:
             print(f"{source.stem}: {'stale' if stale else 'up to date'}")
             failed += stale
-        elif not current or arguments.force or overrides or smoke:
+        elif not current or arguments.force or arguments.record or overrides or smoke:
             try:
                 print(f"{source.stem}: running", flush=True)
                 made = execute(source, overrides, stamp, "smoke" if smoke else "lite")
-                changed = save(made, target)
+                changed = save(made, target, fresh_times=arguments.record)
                 if arguments.record and smoke and not overrides:
                     record_smoke(made, NOTEBOOKS / f"{source.stem}.ipynb")
                 if folder == NOTEBOOKS:
@@ -101,7 +102,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="notebooks, such as 01_quickstart; all without")
     parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("-f", "--force", action="store_true", help="run even what is up to date")
-    parser.add_argument("--record", action="store_true", help="keep time and memory of a smoke run beside the committed outputs")
+    parser.add_argument("--record", action="store_true", help="run all and record their time and memory anew")
     parser.add_argument("--check", action="store_true", help="run nothing; exit 1 if something is stale")
     return parser.parse_args(argv)
 
@@ -262,8 +263,11 @@ def record_smoke(run: nbformat.NotebookNode, target: Path) -> None:
     write_text(target, nbformat.writes(notebook, sort_keys=True) + "\n")
 
 
-def save(notebook: nbformat.NotebookNode, target: Path) -> bool:
-    """Write `notebook` unless `target` already holds the same outputs from the same versions; whether outputs changed."""
+def save(notebook: nbformat.NotebookNode, target: Path, fresh_times: bool = False) -> bool:
+    """Write `notebook` unless `target` already holds the same outputs from the same versions; whether outputs changed.
+
+    Where they are the same, the recorded run stays the old one, but for `fresh_times`.
+    """
     from lrmzero_lite.files import write_text
 
     changed = True
@@ -273,6 +277,7 @@ def save(notebook: nbformat.NotebookNode, target: Path) -> bool:
             notebook.metadata.lrmzero.smoke = old.metadata.lrmzero.smoke
         if comparable(old) == comparable(notebook):
             changed = False
+        if not (changed or fresh_times):
             notebook.metadata.papermill = old.metadata.papermill
             notebook.metadata.lrmzero.machine = old.metadata.lrmzero.machine
             notebook.metadata.lrmzero.peak_mb = old.metadata.lrmzero.get("peak_mb", notebook.metadata.lrmzero.peak_mb)

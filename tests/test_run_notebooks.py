@@ -60,6 +60,10 @@ def test_run_skip_repeat(tree, capsys):
     capsys.readouterr()
     assert run_notebooks.main([]) == 0 and "up to date" in capsys.readouterr().out
     assert run_notebooks.main(["--force"]) == 0 and twin.read_bytes() == first
+    assert run_notebooks.main(["--record"]) == 0 and "same outputs, kept" in capsys.readouterr().out
+    again = nbformat.read(twin, 4).metadata.papermill
+    assert again.start_time > metadata.papermill.start_time and again.parameters == metadata.papermill.parameters
+    first = twin.read_bytes()
 
     (tree / "lrmzero_lite" / "module.py").write_text("x = 2\n")
     assert run_notebooks.main(["--check"]) == 1

@@ -47,7 +47,7 @@ class TookRole(SphinxRole):
         self.env.note_dependency(str(path))
         run = recorded_runs(json.loads(path.read_text())["metadata"]).get(self.text)
         if run is None:
-            return [nodes.Text(NOT_RUN)], []
+            return [computed(NOT_RUN, "no run at this rung was recorded")], []
         return [computed(run_text(run), f"recorded in notebooks/{path.name}, on {run['machine']}")], []
 
 

@@ -11,12 +11,21 @@
   heat.style.width = 100 * columns + "%";
   marks.setAttribute("viewBox", `0 0 ${views * width} ${height}`);
 
-  // the pixel looked at: x runs through all views
-  const inView = facts.start % (across * down);
-  const at = {
-    x: Math.floor(facts.start / (across * down)) * width + (inView % across) * patch + patch / 2,
-    y: Math.floor(inView / across) * patch + patch / 2,
+  // the pixel looked at, x through all views; first the most opaque one of the token to start with
+  const opacityAt = (x, y) => {
+    const view = Math.floor(x / width);
+    return numbers[5 * ((view * height + y) * width + x - view * width) + 4];
   };
+  const inView = facts.start % (across * down);
+  const corner = {
+    x: Math.floor(facts.start / (across * down)) * width + (inView % across) * patch,
+    y: Math.floor(inView / across) * patch,
+  };
+  let at = corner;
+  for (let k = 1; k < patch * patch; k++) {
+    const next = {x: corner.x + k % patch, y: corner.y + Math.floor(k / patch)};
+    if (opacityAt(next.x, next.y) > opacityAt(at.x, at.y)) at = next;
+  }
 
   // where a camera sees a point of the world, in pixels of its view
   const seen = (view, point) => {
@@ -58,8 +67,7 @@
   };
 
   const go = (x, y) => {
-    at.x = Math.min(Math.max(x, 0), views * width - 1);
-    at.y = Math.min(Math.max(y, 0), height - 1);
+    at = {x: Math.min(Math.max(x, 0), views * width - 1), y: Math.min(Math.max(y, 0), height - 1)};
     update();
   };
   const point = event => {

@@ -98,7 +98,8 @@ def _packed(gaussians: Gaussians) -> str:
 
 _BODY = (
     '<div class="ti-strip" tabindex="0" role="group" aria-label="{alt}. Arrow keys move from pixel to pixel.">'
-    '<img class="ti-views" src="{views}" alt="{alt}"><div class="ti-heat"><img src="{sheet}" alt=""></div>'
+    '<img class="ti-views" src="{views}" alt="{alt}">'
+    '<div class="ti-heat" aria-hidden="true"><img src="{sheet}" alt="The attention of every token, on one sheet"></div>'
     '<svg class="ti-marks" aria-hidden="true"></svg></div>'
     '<form class="ti-form" hidden><label>Layer <output>{layers}</output>'
     '<input type="range" name="layer" min="1" max="{layers}" value="{layers}"></label></form>'
@@ -110,7 +111,6 @@ _STYLE = (
     "touch-action:manipulation}"
     ".ti-strip:focus-visible{outline:3px solid var(--mark);outline-offset:2px}"
     "#ID .ti-views{display:block;width:100%;height:100%;margin:0;max-width:none;image-rendering:pixelated;background:#fff}"
-    "#ID.live .ti-views{filter:grayscale(.75)}"
     ".ti-heat{position:absolute;inset:0;overflow:hidden;display:none}.live .ti-heat{display:block}"
     "#ID .ti-heat img{position:absolute;max-width:none;height:auto;margin:0;image-rendering:pixelated;background:none}"
     ".ti-marks{position:absolute;inset:0;width:100%;height:100%}"
