@@ -237,6 +237,20 @@ class LinkSignatures(SphinxPostTransform):
                 name.parent.replace(name, content)
 
 
+def name_toggles(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The theme's arrow that unfolds the parts in the sidebar gets a name for screen readers."""
+    made = context.get("generate_toctree_html")
+
+    def with_names(*args: Any, **kwargs: Any) -> Any:
+        menu = made(*args, **kwargs)
+        for toggle in menu.find_all("summary") if hasattr(menu, "find_all") else ():
+            toggle["aria-label"] = "Parts of the API reference"
+        return menu
+
+    if made is not None:
+        context["generate_toctree_html"] = with_names
+
+
 def read_package(app: Sphinx) -> None:
     app.env.lrmzero_api = Reference.read(app)
 
@@ -244,6 +258,7 @@ def read_package(app: Sphinx) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", read_package)
     app.connect("source-read", fill_page)
+    app.connect("html-page-context", name_toggles, priority=900)
     app.add_transform(SeeAlso)
     app.add_post_transform(LinkSignatures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -106,7 +106,7 @@ class ChapterCards(SphinxDirective):
                 text,
                 ":::",
             ]
-        grid = "\n".join(["::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: chapter-cards", "", *cards, "::::"])
+        grid = "\n".join(["::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: chapter-cards no-terms", "", *cards, "::::"])
         return self.parse_text_to_nodes(grid)
 
 
