@@ -80,10 +80,10 @@ experiments: $(READY)
 	@TQDM_DISABLE=0 $(BIN)/lrmzero grid all $(if $(REAL),--real $(REAL))
 	@$(BIN)/python book/run_notebooks.py 05_augmentations 06_stability 08_scaling
 
-# Minutes for all steps together; training takes what the others leave, and goes on when it is called again.
-MINUTES ?= 8
+# Minutes for all steps together; half of them are the long training run, which goes on when it is called again.
+MINUTES ?= 60
 gpu-check: $(READY)
-	@$(BIN)/python -m benchmarks.gpu_check --minutes $(MINUTES)
+	@$(BIN)/python -m benchmarks.gpu_check --minutes $(MINUTES) $(ARGS)
 
 clean:
 	rm -rf book/_build runs/smoke runs/notebooks .pytest_cache .ruff_cache

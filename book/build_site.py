@@ -21,10 +21,13 @@ TOOLS = ("jupyter-book", "sphinx", "sphinx-book-theme", "myst-nb", "plotly", "ma
 
 
 def inputs_hash() -> str:
-    """SHA-256 over every file of the book, the executed notebooks and the versions of the tools."""
+    """SHA-256 over every file of the book, the notebooks, the package (its reference and weights) and the tools' versions."""
     skipped = {"_build", "__pycache__", "notebooks"}
     files = [p for p in BOOK.rglob("*") if p.is_file() and not skipped & set(p.relative_to(BOOK).parts)]
-    files += (BOOK.parent / "notebooks").glob("*.ipynb")
+    root = BOOK.parent
+    for folder, kinds in {"notebooks": ("*.ipynb", "*.md"), "lrmzero_lite": ("*.py", "*.safetensors")}.items():
+        files += [path for kind in kinds for path in (root / folder).rglob(kind) if ".ipynb_checkpoints" not in path.parts]
+    files += [root / name for name in ("pyproject.toml", "CHANGELOG.md", "README.md", "requirements.lock")]
     digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in TOOLS).encode())
     for path in sorted(files):
         digest.update(f"\n{path.relative_to(BOOK.parent).as_posix()}\n".encode() + path.read_bytes())

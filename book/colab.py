@@ -2,7 +2,7 @@
 
     python3 book/colab.py 01_quickstart 03_gs_lrm        in Colab's image, see .github/workflows/colab.yml
 
-Needs only what the image has. The cell must leave torch and numpy as they were; exit status 1 if it does not, or if a notebook fails.
+Needs only what the image has. The cell must leave torch and numpy as they were; exit status 1 if not, or if a notebook fails.
 """
 
 from __future__ import annotations

@@ -89,24 +89,27 @@ def main() -> None:
             (file := Path(folder) / f"{key}.glb").write_bytes(glb)
             mesh = load_mesh(file)  # as the page sees it, with the losses of JPEG
         text = base64.b64encode(glb).decode("ascii")
-        write_text(OUT / f"{key}.js", f"// {title}: a GLB of our own, written by book/lab_samples.py\nLRMZeroLab.samples['{key}'] = '{text}';\n")
+        write_text(
+            OUT / f"{key}.js",
+            f"// {title}: a GLB of our own, written by book/lab_samples.py\nLRMZeroLab.samples['{key}'] = '{text}';\n",
+        )
         write_image(OUT / f"{key}.webp", to_uint8(render_mesh(mesh, splat_camera(THUMB * 2), supersample=4).on_background())[0])
         gaussians = reconstruct(network, render_mesh(mesh, gso_cameras(128)[list(INPUTS)], supersample=SUPERSAMPLE))
         scores[key] = test_psnr(mesh, gaussians)
         if key == OBJECTS[0]:
             write_image(OUT / "poster.webp", poster(mesh, gaussians, splat_camera(PANE)))
-        buttons.append(
-            f'<button type="button" class="lab-sample" data-sample="{key}" aria-pressed="false">'
-            f'<img src="_static/lab/samples/{key}.webp" alt="" role="presentation" width="{THUMB}" height="{THUMB}" loading="lazy">{html.escape(title)}</button>'
-        )
+        place = f'src="_static/lab/samples/{key}.webp" width="{THUMB}" height="{THUMB}"'
+        picture = f'<img {place} alt="" role="presentation" loading="lazy">'
+        button = f'<button type="button" class="lab-sample" data-sample="{key}" aria-pressed="false">'
+        buttons.append(f"{button}{picture}{html.escape(title)}</button>")
         print(f"{key:14} {len(text) / 1e3:6.0f} kB  {scores[key]:.2f} dB")
     write_text(OUT / "buttons.html", "\n".join(buttons) + "\n")
     made = about["provenance"]
     write_text(
         OUT / "provenance.html",
         f'<p class="provenance">weights {NETWORK}: {about["steps"]:,} steps on {about["objects"]:,} Zeroverse objects at '
-        f'{about["size"]} px with {about["inputs"]} input views · {made["seconds"]:,.0f} s on {html.escape(made["device"])} · '
-        f'commit {made["commit"][:7]} · config {made["config_hash"]} · seed {made["seed"]} · {made["date"]} · '
+        f"{about['size']} px with {about['inputs']} input views · {made['seconds']:,.0f} s on {html.escape(made['device'])} · "
+        f"commit {made['commit'][:7]} · config {made['config_hash']} · seed {made['seed']} · {made['date']} · "
         f"poster: {OBJECTS[0]}, {scores[OBJECTS[0]]:.1f} dB over {len(TEST_VIEWS)} test views by this package</p>\n",
     )
 

@@ -18,12 +18,17 @@ from urllib.parse import urldefrag, urlsplit
 import yaml
 from bs4 import BeautifulSoup, Tag
 
+from lrmzero_lite.files import atomic_path, write_text
+
 BOOK = Path(__file__).resolve().parent
 SITE = BOOK / "_build" / "html"
 WHOLE = BOOK / "_build" / "print" / "index.html"
 PDF = BOOK / "_build" / "lrm-zero-executable.pdf"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-GONE = "script, noscript, iframe, a.headerlink, button, form, input, .plotly-target, details.hide, .sd-summary-state-marker"
+GONE = (
+    "script, iframe, a.headerlink, button, form, input, .plotly-target, .plotly-lazy noscript, details.hide, "
+    ".sd-summary-state-marker, .d-print-none, figure:has(> canvas), canvas"
+)
 WAIT_SECONDS = 180
 
 
@@ -44,51 +49,56 @@ class Chapter:
         return f"page-{self.number}"
 
 
-def chapters(toc: Path = BOOK / "_toc.yml") -> list[Chapter]:
-    """The pages of the book in reading order."""
+def chapters(toc: Path) -> list[Chapter]:
+    """The pages of the book in reading order, without the sections below a page (those of the API reference)."""
     contents = yaml.safe_load(toc.read_text())
     listed = [(contents["root"], "")]
     listed += [(entry["file"], part["caption"]) for part in contents["parts"] for entry in part["chapters"]]
     return [Chapter(f"{file}.html", part, number) for number, (file, part) in enumerate(listed)]
 
 
-def whole_book(pages: list[Chapter], site: Path = SITE, page_numbers: dict[str, str] | None = None) -> str:
-    """The HTML of the book as one page that lies in a folder beside `site`.
-
-    page_numbers: what the table of contents says for a chapter's anchor.
-    """
-    first = (site / pages[0].path).read_text(encoding="utf-8")
+def whole_book(pages: list[Chapter], site: Path = SITE) -> str:
+    """The HTML of the book as one page that lies in a folder beside `site`."""
     articles = [_article(site, chapter, pages) for chapter in pages]
     titles = [article.find("h1").get_text(" ", strip=True) for article in articles]
-    up = lambda address: posixpath.join("..", site.name, address)
-    head = BeautifulSoup(first.split("<body", 1)[0], "html.parser")
-    sheets = [f'<link rel="stylesheet" href="{up(sheet["href"])}">' for sheet in head.select('link[rel="stylesheet"]')]
-    scripts = [script for script in head.find_all("script") if "mathjax" in str(script).lower()]
-    for script in scripts:
-        if script.get("src"):
-            script["src"] = up(script["src"])
+    sheets, scripts = {}, {}  # of all pages, each once, in their order
+    for chapter in pages:
+        head = BeautifulSoup((site / chapter.path).read_text(encoding="utf-8").split("<body", 1)[0], "html.parser")
+        for tag in head.select('link[rel="stylesheet"]'):
+            sheets[_beside(site, chapter, tag["href"])] = None
+        for tag in head.find_all("script"):
+            if "mathjax" in str(tag).lower():
+                if tag.get("src"):
+                    tag["src"] = _beside(site, chapter, tag["src"])
+                scripts[str(tag)] = None
+    links = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
     style = (BOOK / "print.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en" data-theme="light" data-mode="light"><head><meta charset="utf-8">'
-        f"<title>{html.escape(titles[0])}</title>{''.join(sheets)}{''.join(map(str, scripts))}<style>{style}</style></head><body>"
-        f"{_title_page(titles[0], pages, titles, page_numbers or {})}{''.join(map(str, articles))}</body></html>"
+        f"<title>{html.escape(titles[0])}</title>{links}{''.join(scripts)}<style>{style}</style></head><body>"
+        f"{_title_page(pages, titles)}{''.join(map(str, articles))}</body></html>"
     )
 
 
-def _title_page(title: str, pages: list[Chapter], titles: list[str], page_numbers: dict[str, str]) -> str:
-    rows, part = [], None
-    for chapter, name in zip(pages, titles):
-        if chapter.part and chapter.part != part:
+def _title_page(pages: list[Chapter], titles: list[str]) -> str:
+    """The title and the table of contents, whose page numbers are empty."""
+    rows, part = [], ""
+    for chapter, title in zip(pages, titles):
+        if chapter.part != part:
             rows.append(f"<h2>{html.escape(chapter.part)}</h2>")
         part = chapter.part
-        rows.append(
-            f'<a href="#{chapter.anchor}"><span>{html.escape(name)}</span><i></i><b>{page_numbers.get(chapter.anchor, "")}</b></a>'
-        )
+        rows.append(f'<a href="#{chapter.anchor}"><span>{html.escape(title)}</span><i></i><b></b></a>')
     return (
-        f'<header class="title-page"><p class="book-title">{html.escape(title)}</p><p>The book as one document. Interactive figures'
-        " are still pictures here; the code of folded cells is in the notebooks.</p></header>"
+        f'<header class="title-page"><p class="book-title">{html.escape(titles[0])}</p><p>The book as one document. Interactive'
+        " figures are still pictures here; the code of folded cells is in the notebooks, and the API reference on the site."
+        "</p></header>"
         f'<nav class="contents"><p class="contents-title">Contents</p>{"".join(rows)}</nav>'
     )
+
+
+def _beside(site: Path, chapter: Chapter, address: str) -> str:
+    """An address on a page of the site as it reads from the folder beside the site."""
+    return posixpath.join("..", site.name, posixpath.normpath(posixpath.join(posixpath.dirname(chapter.path), address)))
 
 
 def _article(site: Path, chapter: Chapter, pages: list[Chapter]) -> Tag:
@@ -98,20 +108,24 @@ def _article(site: Path, chapter: Chapter, pages: list[Chapter]) -> Tag:
     article = BeautifulSoup(text, "html.parser").article
     for gone in article.select(GONE):
         gone.decompose()
+    for told in article.find_all("noscript"):
+        told.unwrap()
     for details in article.find_all("details"):
         details["open"] = ""
     anchors = {page.path: page.anchor for page in pages}
     folder = posixpath.dirname(chapter.path)
-    beside = lambda address: posixpath.join("..", site.name, posixpath.normpath(posixpath.join(folder, address)))
     for node in article.find_all(id=True):
         if not node["id"].startswith("lz"):  # figures whose style names them
             node["id"] = f"{chapter.anchor}-{node['id']}"
     for image in article.find_all("img"):
         image.attrs.pop("loading", None)
         if not urlsplit(image["src"]).scheme:
-            image["src"] = beside(image["src"])
+            image["src"] = _beside(site, chapter, image["src"])
+    for sheet in article.select("link[href]"):
+        sheet["href"] = _beside(site, chapter, sheet["href"])
     for style in article.find_all("style"):
-        style.string = re.sub(r"url\((?!data:|['\"])([^)]+)\)", lambda found: f"url({beside(found[1])})", style.string or "")
+        moved = lambda found: f"url({_beside(site, chapter, found[1])})"
+        style.string = re.sub(r"url\((?!data:|['\"])([^)]+)\)", moved, style.string or "")
     for link in article.find_all("a", href=True):
         address, fragment = urldefrag(link["href"])
         if urlsplit(address).scheme:
@@ -133,38 +147,44 @@ def find_browser() -> str:
     return found
 
 
-def print_book(pdf: Path = PDF, whole: Path = WHOLE, site: Path = SITE) -> Path:
+def print_book(pdf: Path = PDF, whole: Path = WHOLE, site: Path = SITE, toc: Path = BOOK / "_toc.yml") -> Path:
     """Write the one-page book and its PDF. Raises PrintError where Chromium or playwright is missing, or formulas do not set."""
-    browser, pages = find_browser(), chapters()
+    browser, pages = find_browser(), chapters(toc)
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
         raise PrintError("playwright is not installed, which tells Chromium to print; run `pip install playwright`.") from error
-    whole.parent.mkdir(parents=True, exist_ok=True)
+    write_text(whole, whole_book(pages, site))
     with sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-quic"])
         try:
-            whole.write_text(whole_book(pages, site), encoding="utf-8")
-            starts = page_numbers(_printed(running, whole))
-            whole.write_text(whole_book(pages, site, starts), encoding="utf-8")
-            temporary = pdf.with_suffix(".part")
-            temporary.write_bytes(_printed(running, whole))
-            temporary.replace(pdf)
+            printed = _printed(running, whole)
         finally:
             running.close()
+    with atomic_path(pdf) as temporary:
+        temporary.write_bytes(printed)
     return pdf
 
 
 def _printed(browser, whole: Path) -> bytes:
     """The page as PDF, when every picture has come and every formula is set."""
-    page = browser.new_page(java_script_enabled=True, color_scheme="light")
+    page = browser.new_page(color_scheme="light")
+    page.set_default_timeout(1000 * WAIT_SECONDS)
     page.emulate_media(media="print")
-    page.goto(whole.as_uri(), wait_until="load", timeout=1000 * WAIT_SECONDS)
-    page.evaluate("async () => { if (window.MathJax?.startup) await MathJax.startup.promise; await document.fonts.ready; }")
+    page.goto(whole.as_uri(), wait_until="load")
+    page.evaluate("async () => { await window.MathJax?.startup?.promise; await document.fonts.ready; }")
     missing = page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)")
-    unset = page.evaluate("document.querySelectorAll('[data-mjx-error]').length")
+    unset = page.evaluate("document.querySelectorAll('[data-mjx-error], .math:not(:has(mjx-container))').length")
     if missing or unset:
-        raise PrintError(f"{len(missing)} pictures did not load (first: {missing[:1]}) and {unset} formulas could not be set.")
+        raise PrintError(
+            f"{len(missing)} pictures did not load {missing[:1]} and {unset} formulas could not be set; build the site anew."
+        )
+    starts = page_numbers(page.pdf(prefer_css_page_size=True))
+    page.evaluate(
+        """starts => { for (const link of document.querySelectorAll(".contents a"))
+        link.querySelector("b").textContent = starts[link.hash.slice(1)]; }""",
+        starts,
+    )
     return page.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
 
 

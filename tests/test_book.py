@@ -1,35 +1,31 @@
-"""The built site in a real browser: every page opens without an error, asks nobody else for anything, and draws its figures."""
+"""The built site in a browser: both themes, desk and phone, by keyboard, without scripts, with no request to anybody else."""
 
 import functools
 import http.server
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from .site.keyboard import canvas_turns, shows_focus, tab_into, tab_out_of
+from .site.visit import CHECKS, DESK, FLAGS, LOOKS, PHONE, STORED, Visit, is_reference, visit_all
+from .site.wall import write_wall
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "book" / "_build" / "html"
+SCREENSHOTS = Path(os.environ.get("LRMZERO_SCREENSHOTS", ROOT / "book" / "_build" / "screenshots"))
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader"),
-]
-PAGE_BUDGET = 4 * 2**20  # bytes of HTML; shared scripts and pictures are files of their own
-DRAW_SECONDS = 60
-FOLLOWS_THEME = """async target => {
-  const ink = () => target._fullLayout.font.color, change = theme => {
-    document.documentElement.dataset.theme = theme;
-    return new Promise(done => setTimeout(done, 200));
-  };
-  await change("light"); const light = ink();
-  await change("dark"); return ink() !== light;
-}"""
+PAGE_BUDGET = 1.5e6  # bytes of HTML; shared scripts, viewers and pictures are files of their own
+FIRST_LOAD_BUDGET = 5.5e6  # bytes before the reader scrolls, uncompressed: 1.4 MB of theme, 2.3 MB of MathJax where formulas are
 
 pytestmark = pytest.mark.skipif(
     not list((ROOT / "notebooks").glob("*.ipynb")), reason="no executed notebooks; run `make notebooks`"
@@ -46,13 +42,46 @@ def site() -> Path:
 
 @pytest.fixture(scope="module")
 def address(site):
-    """The site served on 127.0.0.1; its base address."""
+    with serve(site) as base:
+        yield base
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    if CHROMIUM is None:
+        message = "Chromium is not installed (Debian: apt-get install chromium)"
+        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
+    return CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def visits(chromium, address, site) -> dict[str, Visit]:
+    """Every page, visited once in all its looks; the screenshots are the pages' record, with an index.html that shows them."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    visited = visit_all(chromium, address, pages(site), SCREENSHOTS)
+    write_wall(visited.values(), SCREENSHOTS / "index.html")
+    return visited
+
+
+@pytest.fixture
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@contextmanager
+def serve(folder: Path):
+    """Serve a folder on 127.0.0.1; yields the base address."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
@@ -62,6 +91,10 @@ def pages(site: Path) -> list[str]:
     """Every page but index.html, which only forwards to intro.html."""
     found = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
     return [page for page in found if page != "index.html" and not page.startswith(("_static", "_sources", "_images"))]
+
+
+def problems(visits: dict[str, Visit], topic: str) -> str:
+    return "\n".join(f"{page}: {line}" for page, visit in visits.items() for line in visit.problems[topic])
 
 
 def test_every_chapter_is_a_page(site):
@@ -86,60 +119,109 @@ def test_every_plotly_figure_has_a_poster(site):
 
 
 @pytest.mark.browser
-def test_pages_in_a_browser(address, site, tmp_path):
-    if CHROMIUM is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
-    from playwright.sync_api import sync_playwright
+def test_the_visit_notices_what_is_wrong(chromium, tmp_path):
+    """The instrument itself: a page with every kind of fault is told apart from none."""
+    (tmp_path / "bad.html").write_text(
+        '<!doctype html><html lang="en"><title>Bad</title><main class="bd-article-container"><article class="bd-article">'
+        '<h1>Bad</h1><p style="color: #bbb; background: #fff">Pale</p><canvas width="300" height="200" title="empty"></canvas>'
+        '<p style="width: 900px">Too wide for a phone</p><img src="none.png"></article></main><script>missing()</script>'
+    )
+    with serve(tmp_path) as address:
+        (visit,) = visit_all(chromium, address, ["bad.html"], tmp_path / "shots").values()
+    found = {topic: "\n".join(lines) for topic, lines in visit.problems.items()}
+    assert "404" in found["errors"] and "missing is not defined" in found["errors"]
+    assert "“empty” is blank at 390 px, dark" in found["figures"] and "none.png is no picture" in found["figures"]
+    assert "color-contrast at p" in found["accessibility"] and "image-alt at img" in found["accessibility"]
+    assert "p. ends at" in found["width"] and "at 390 px" in found["width"] and "at 1280 px" not in found["width"]
 
-    with sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(str(tmp_path), executable_path=CHROMIUM, args=FLAGS, headless=True)
-        problems = {page: found for page in pages(site) if (found := visit(context, address, page))}
-        context.close()
-    assert not problems, "\n".join(f"{page}: {line}" for page, found in problems.items() for line in found)
+
+@pytest.mark.browser
+def test_no_page_fails_or_asks_another_host(visits):
+    assert not problems(visits, "errors"), problems(visits, "errors")
 
 
-def visit(context, address: str, page: str) -> list[str]:
-    """Open one page, bring every figure into view, and list what is wrong."""
-    found: list[str] = []
+@pytest.mark.browser
+def test_every_figure_draws_in_both_themes_and_widths(visits):
+    assert not problems(visits, "figures"), problems(visits, "figures")
+
+
+@pytest.mark.browser
+def test_pages_are_accessible(visits):
+    """axe-core: WCAG 2.0 and 2.1 A and AA and its best practices, no rule left out, the viewers' frames included."""
+    assert not problems(visits, "accessibility"), problems(visits, "accessibility")
+
+
+@pytest.mark.browser
+def test_nothing_sticks_out_at_either_width(visits):
+    assert not problems(visits, "width"), problems(visits, "width")
+
+
+@pytest.mark.browser
+def test_heavy_files_wait_until_the_reader_scrolls(visits):
+    assert not problems(visits, "haste"), problems(visits, "haste")
+    heavy = {page: visit.first_load for page, visit in visits.items() if visit.first_load > FIRST_LOAD_BUDGET}
+    assert not heavy, heavy
+    for page, visit in visits.items():
+        assert sum("plotly.min.js" in url for url in visit.requests) <= 1, page
+
+
+@pytest.mark.browser
+def test_every_look_of_every_page_is_on_the_wall(visits):
+    wall = (SCREENSHOTS / "index.html").read_text()
+    for page, visit in visits.items():
+        assert len(visit.screenshots) == (1 if is_reference(page) else len(LOOKS)), page
+        for (width, _), name in visit.screenshots.items():
+            assert Image.open(SCREENSHOTS / name).width == STORED[width][0] and f'href="{name}"' in wall
+
+
+@pytest.mark.browser
+def test_without_javascript_text_and_posters_are_there(browser, address, visits):
+    context = browser.new_context(viewport={"width": DESK, "height": 900}, java_script_enabled=False)
     tab = context.new_page()
-    tab.on("pageerror", lambda error: found.append(f"exception: {error}"))
-    tab.on("console", lambda message: found.append(f"console: {message.text}") if message.type == "error" else None)
-    tab.on("request", lambda request: found.append(f"asks {request.url}") if outside(request.url) else None)
-    tab.on("response", lambda answer: found.append(f"{answer.status} for {answer.url}") if answer.status >= 400 else None)
+    for page, visit in visits.items():
+        tab.goto(address + page)
+        if page != "search.html":  # says itself that it needs JavaScript
+            assert tab.evaluate(f"({CHECKS}).pieces()") >= visit.pieces > 0, page
+        for figures, poster in ((".plotly-lazy", ".plotly-poster img"), (".viewer-frame", "img.viewer-poster")):
+            for figure in tab.locator(figures).all():
+                picture = figure.locator(poster)
+                picture.scroll_into_view_if_needed()
+                assert picture.is_visible() and picture.get_attribute("alt"), page
+                shown = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("L"), float)
+                assert shown.std() > 3, f"{page}: the poster of {figure} is blank"
+    context.close()
+
+
+@pytest.mark.browser
+def test_the_first_tab_leads_past_the_sidebar(browser, address):
+    tab = browser.new_page(viewport={"width": DESK, "height": 900})
+    tab.goto(address + "intro.html")
+    tab.keyboard.press("Tab")
+    skip = tab.locator("#pst-skip-link a")
+    assert skip.evaluate("link => link === document.activeElement") and skip.bounding_box()["y"] >= 0
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_reader_sees_where_the_focus_is(browser, address, theme):
+    tab = browser.new_page(viewport={"width": DESK, "height": 900}, reduced_motion="reduce")
+    tab.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    tab.goto(address + "intro.html", wait_until="load")
+    unseen = shows_focus(tab, stops=45)
+    assert not unseen, unseen
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [DESK, PHONE])
+@pytest.mark.parametrize("kind", ["splat-viewer", "mesh-viewer"])
+def test_viewers_answer_to_the_keyboard_and_let_go(browser, address, site, kind, width):
+    page = next((page for page in pages(site) if f'class="{kind}"' in (site / page).read_text()), None)
+    assert page is not None, f"no page shows a {kind}"
+    tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.goto(address + page, wait_until="load")
-    for index, figure in enumerate(tab.query_selector_all(".plotly-lazy")):
-        figure.scroll_into_view_if_needed()
-        target = figure.query_selector("[data-plotly]")
-        if not waits(tab, "target => target.dataset.drawn === 'true' && target.querySelector('.main-svg')", target):
-            found.append(f"plotly figure {index} was not drawn")
-        elif not waits(tab, FOLLOWS_THEME, target):
-            found.append(f"plotly figure {index} keeps its ink when the theme changes")
-    for index, viewer in enumerate(tab.query_selector_all("iframe.splat-viewer, iframe.mesh-viewer")):
-        viewer.scroll_into_view_if_needed()
-        frame = viewer.content_frame()
-        if not waits(frame, "() => window.lrmzeroDrawn"):
-            found.append(f"viewer {index} drew no frame")
-        elif not frame.evaluate("window.lrmzeroDrawn.pixels > 0"):
-            found.append(f"viewer {index} is blank")
-    if tab.query_selector(".math") and not waits(tab, "() => document.querySelector('mjx-container svg')"):
-        found.append("formulas were not set")
-    tab.close()
-    return found
-
-
-def outside(url: str) -> bool:
-    """Whether a request leaves this machine (data:, blob: and about: do not)."""
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1"
-
-
-def waits(frame, condition: str, argument=None) -> bool:
-    """Whether a JavaScript condition becomes true within DRAW_SECONDS."""
-    from playwright.sync_api import TimeoutError
-
-    try:
-        frame.wait_for_function(condition, arg=argument, timeout=DRAW_SECONDS * 1000)
-    except TimeoutError:
-        return False
-    return True
+    frame = tab_into(tab, f"iframe.{kind}")
+    assert canvas_turns(tab, frame, f"iframe.{kind}")
+    tab_out_of(tab, f"iframe.{kind}")

@@ -1,6 +1,9 @@
 """One set of requirements in three files: pyproject.toml and environment.yml (ranges), requirements.lock (exact versions)."""
 
+import ast
+import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -50,3 +53,37 @@ def test_pins_agree_between_extras():
     extras = PROJECT["optional-dependencies"]
     pins = [{canonicalize_name(r.name): str(r.specifier) for r in map(Requirement, extras[name])} for name in ("gpu", "test")]
     assert pins[0]["gsplat"] == pins[1]["gsplat"]
+
+
+def brought_along(names: set[str]) -> set[str]:
+    """Distributions and everything that they require, as far as it is installed here."""
+    found, open_names = set(), set(names)
+    while open_names:
+        name = open_names.pop()
+        found.add(name)
+        try:
+            lines = importlib.metadata.requires(name) or ()
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        needed = [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate({"extra": ""})]
+        open_names |= {canonicalize_name(r.name) for r in needed} - found
+    return found
+
+
+def test_what_book_and_tests_import_is_required():
+    """A module that is here by chance is missing in a fresh environment."""
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    given = brought_along(set(wanted()) | set(ranges(extras)))
+    owners = importlib.metadata.packages_distributions()
+    files = [path for folder in ("tests", "book") for path in (ROOT / folder).rglob("*.py") if "_build" not in path.parts]
+    local = {path.stem for path in files} | {path.parent.name for path in files} | {"lrmzero_lite", "benchmarks"}
+    imported: dict[str, str] = {}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            imported |= {name.split(".")[0]: path.name for name in names}
+    outside = {name: path for name, path in imported.items() if name in owners and name not in local | sys.stdlib_module_names}
+    assert len(outside) > 20
+    missing = {name: path for name, path in outside.items() if not {canonicalize_name(owner) for owner in owners[name]} & given}
+    assert not missing, f"imported, but in no list of pyproject.toml: {missing}"

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,15 @@ def test_results_of_the_readme_come_from_the_files():
         sys.path.pop(0)
     assert with_headline(TEXT) == TEXT
     assert TEXT.count("lite-64") > 2 and len(TEXT.splitlines()) <= 150
+
+
+def test_links_of_the_readme_lead_to_this_version_and_to_files():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert set(re.findall(r"/blob/([^/]+)/|/(v[\d.]+)/\)", TEXT)) == {(f"v{version}", ""), ("", f"v{version}")}
+    files = re.findall(r"/blob/v[\d.]+/([^)]+)", TEXT) + [
+        f".github/workflows/{name}" for name in re.findall(r"/workflows/(\w+\.yml)", TEXT)
+    ]
+    files += re.findall(r"\]\(((?!https?:)[^)#]+)\)", TEXT)
+    assert len(files) >= 4 and not [name for name in files if not (ROOT / name).exists()]
+    pages = re.findall(r"github\.io/lrm-zero-executable/([\w/]+)\.html", TEXT)
+    assert pages and all((ROOT / "book" / f"{page}.md").exists() for page in pages)

@@ -43,11 +43,15 @@ def repaired(page: str) -> str:
     """A page of the theme, made fit for everybody.
 
     Tables that pandas wrote scroll in a box as the theme's own do (its script lets the keyboard reach that box), and their
-    headers say what they head. Entries of the bibliography are items of a list (ARIA withdrew their former role). The book's
-    name lies in a landmark. The icons are glyphs of the theme's font, so its 1.5 MB script that draws them again can go.
+    headers say what they head. Entries of the bibliography are items of a list (ARIA withdrew their former role). A long
+    signature is a block of lines, not a list of definitions without terms. The arrow that opens a part of the sidebar names
+    the part. The book's name lies in a landmark. The icons are glyphs of the theme's font, so its 1.5 MB script that draws
+    them again can go.
     """
     page = re.sub(r'<table[^>]*class="dataframe.*?</table>', lambda found: _boxed_table(found[0]), page, flags=re.S)
     page = page.replace('role="doc-biblioentry"', 'role="listitem"')
+    page = re.sub(r'(class="sig-paren">\(</span>\s*)<dl>(.*?)</dl>', _lines_of_signature, page, flags=re.S)
+    page = re.sub(r">([^<>]*)</a><details([^>]*)><summary>", r'>\1</a><details\2><summary aria-label="Pages under \1">', page)
     page = re.sub(r'<a class="navbar-brand logo".*?</a>', r'<nav aria-label="First page">\g<0></nav>', page, flags=re.S)
     return re.sub(r"\s*<script[^>]*/fontawesome\.js[^>]*></script>", "", page)
 
@@ -57,6 +61,11 @@ def _boxed_table(table: str) -> str:
     head = re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", head)
     head, body = re.sub(r"<th\b", '<th scope="col"', head), re.sub(r"<th\b", '<th scope="row"', body)
     return f'<div class="pst-scrollable-table-container">{head}{body}</div>'
+
+
+def _lines_of_signature(found: re.Match[str]) -> str:
+    lines = found[2].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+    return f'{found[1]}<span class="sig-lines">{lines}</span>'
 
 
 def repair_site(app: Sphinx, error: Exception | None) -> None:

@@ -142,6 +142,7 @@ def menu(app: Sphinx, page: str, pathto: Any) -> list[dict[str, Any]]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_js_file("downloads.js", loading_method="defer")
     app.connect("html-page-context", fill_menu, priority=800)  # the theme makes its buttons at 500 and 501
     app.connect("build-finished", write_downloads)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

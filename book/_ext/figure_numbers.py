@@ -1,8 +1,8 @@
 """Every captioned figure and table of a page has a number and an address: Figure 2.3 is `02_zeroverse.html#fig-2-3`.
 
 A caption is a `<p class="caption">` or a `<figcaption>`. It belongs to what stands between it and the caption or heading before
-it: a table if there are only tables, else a figure; a caption of nothing has no number. An image that a screen reader could
-not name is a warning of the build.
+it: a table if there are only tables, else a figure. A caption of nothing, or of a canvas that a script draws, has no number.
+An image that a screen reader could not name is a warning of the build.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def numbered(body: str, chapter: str) -> str:
     def replace(found: re.Match[str]) -> str:
         if found["shown"]:
             seen.add(found["name"])
-        if found["heading"]:
+        if found["heading"] or found["name"] == "canvas":
             seen.clear()
         if not found["caption"] or not seen:
             return found[0]

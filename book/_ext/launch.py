@@ -73,6 +73,12 @@ def codespace() -> dict[str, Any]:
     }
 
 
+def say_address(app: Sphinx, config: Any) -> None:
+    """Every page names its address in the newest version, also the copies of it under /v…/."""
+    config.html_baseurl = site()
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("config-inited", say_address)
     app.connect("html-page-context", pin_buttons, priority=800)  # the theme makes its buttons at 500 and 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}

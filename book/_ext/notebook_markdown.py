@@ -7,7 +7,7 @@ error and never left raw in a reader's notebook.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 FENCE = re.compile(r"^ {0,3}(?P<marks>:{3,}|`{3,}|~{3,})(?:\{(?P<name>[\w:.-]+)\}(?P<argument>.*)|(?P<language>.*))$")
@@ -38,13 +38,13 @@ class Book:
     """What the text of one page refers to.
 
     cite: key -> (author and year such as "Xie et al., 2024", address or ""). refer: role, target -> (text, address or "").
-    link: address in a Markdown link -> address outside the book. computed: what the page shows for its COMPUTED roles, in order.
+    link: address in a Markdown link -> address outside the book. computed: role, content -> what the page shows for it.
     """
 
     cite: Callable[[str], tuple[str, str]]
     refer: Callable[[str, str], tuple[str, str]]
     link: Callable[[str], str]
-    computed: Iterator[str]
+    computed: Callable[[str, str], str]
 
 
 def plain_markdown(text: str, book: Book) -> str:
@@ -133,7 +133,7 @@ def _role(role: str, content: str, book: Book) -> str:
     if role in CITATIONS:
         return _citation(role, [key.strip() for key in content.split(",")], book)
     if role in COMPUTED:
-        return next(book.computed, "") or _unknown(role, content)
+        return book.computed(role, content)
     if role == "math":
         return f"${content}$"
     if role in {"abbr", "sub", "sup", "kbd"}:

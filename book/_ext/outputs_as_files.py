@@ -1,4 +1,4 @@
-"""What notebook outputs carry inside becomes files of the site: viewers, pictures, and the size of every picture.
+"""What notebook outputs carry inside becomes files of the site: viewers, pictures, data of figures; and pictures get their size.
 
 Notebooks stay whole (an output holds its viewer as `srcdoc` and its pictures as data URLs); the pages become light. Files are
 named by their content, so the same viewer or picture on two pages is one file. They open from disk as from a server.
@@ -22,6 +22,8 @@ ATTRIBUTE = re.compile(r"""([^\s"'=<>/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"
 TAG = re.compile(r"""(?s)<script\b.*?</script>|<!--.*?-->|<(?:img|iframe)\b(?:[^>"']|"[^"]*"|'[^']*')*>""")
 PICTURE = re.compile(r"""(?s)<script\b.*?</script>|data:image/([a-z]+)(?:\+xml)?;base64,([A-Za-z0-9+/=]+)""")
 
+SPEC = re.compile(r'(?s)<script type="application/json" class="plotly-spec">(.*?)</script>')
+
 Keep = Callable[[str, str, bytes], str]  # folder, suffix, content -> address relative to the page
 
 
@@ -38,12 +40,13 @@ def start_tag(name: str, values: dict[str, str]) -> str:
 
 
 def outputs_as_files(body: str, keep: Keep, size_of: Callable[[str], tuple[int, int] | None]) -> str:
-    """A page's HTML with its viewers and pictures in files.
+    """A page's HTML with its viewers, pictures and plotly data in files.
 
     keep stores a file and returns its address. size_of: width and height in pixels of the picture at an address, or None.
     Frames keep their sandbox and title and load when they come near; so do all pictures but the first.
     """
     body = PICTURE.sub(lambda found: _picture(found, keep), TAG.sub(lambda found: _viewer(found[0], keep), body))
+    body = SPEC.sub(lambda found: _spec(found[1], keep), body)
     first = True
 
     def sized(found: re.Match[str]) -> str:
@@ -69,6 +72,13 @@ def _viewer(tag: str, keep: Keep) -> str:
     if page is None:
         return tag
     return start_tag("iframe", values | {"loading": "lazy", "src": keep("_static/viewers", "html", page.encode())})
+
+
+def _spec(text: str, keep: Keep) -> str:
+    """A figure's data as a script: from disk a page may load scripts, but no JSON. lazy_plotly.js loads it with the figure."""
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    address = keep("_static/figures", "js", f'(window.plotlySpecs ??= {{}})["{name}"] = {text};'.encode())
+    return f'<script type="application/json" class="plotly-spec" data-name="{name}" data-file="{html.escape(address)}"></script>'
 
 
 def _picture(found: re.Match[str], keep: Keep) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 import launch
-from docutils import nodes
+import values
 from notebook_markdown import Book, UnknownMarkup
 from pybtex.database import Entry, parse_file
 from sphinx.application import Sphinx
@@ -25,7 +25,7 @@ def references(app: Sphinx, page: str) -> Book:
         return author_year(works[key]), address_of(works[key])
 
     cross = lambda role, target: refer(app.env, page, role, target)
-    return Book(cite, cross, lambda target: published(page, target), computed(app.env, page))
+    return Book(cite, cross, lambda target: published(page, target), lambda role, content: computed(app, page, role, content))
 
 
 @cache
@@ -50,10 +50,14 @@ def address_of(work: Entry) -> str:
     return f"https://arxiv.org/abs/{work.fields['eprint']}" if "eprint" in work.fields else work.fields.get("url", "")
 
 
-def computed(env: BuildEnvironment, page: str) -> Iterator[str]:
-    """What the roles that read result files show on `page`, in the order of the page."""
-    is_computed = lambda node: isinstance(node, nodes.Element) and "computed" in node.get("classes", ())
-    yield from (node.astext() for node in env.get_doctree(page).findall(is_computed))
+def computed(app: Sphinx, page: str, role: str, content: str) -> str:
+    """What the roles of `values` show: a number out of a result file, or how long the notebook of `page` took at a rung."""
+    if role == "took":
+        runs = values.recorded_runs(json.loads(Path(app.srcdir, f"{page}.ipynb").read_text())["metadata"])
+        return values.run_text(runs[content]) if content in runs else values.NOT_RUN
+    name, _, rest = content.partition(":")
+    keys, _, form = rest.partition(":")
+    return values.formatted(values.look_up(Path(app.srcdir, "results", name), keys), form)
 
 
 def refer(env: BuildEnvironment, page: str, role: str, target: str) -> tuple[str, str]:

@@ -4,14 +4,23 @@
   const library = new URL("plotly.min.js", document.currentScript.src).href;
   let loading = null;
 
-  const load = () =>
-    (loading ??= new Promise((resolve, reject) => {
+  const run = (address) =>
+    new Promise((resolve, reject) => {
       const script = document.createElement("script");
-      script.src = library;
-      script.onload = () => resolve(window.Plotly);
-      script.onerror = () => reject(new Error(`cannot load ${library}`));
+      script.src = address;
+      script.onload = resolve;
+      script.onerror = () => reject(new Error(`cannot load ${address}`));
       document.head.append(script);
-    }));
+    });
+
+  const load = () => (loading ??= run(library).then(() => window.Plotly));
+
+  // A figure's data: in the page, or in a script of its own, since a page opened from disk may not fetch.
+  const specOf = async ({ dataset, textContent }) => {
+    if (!dataset.file) return JSON.parse(textContent);
+    await run(new URL(dataset.file, document.baseURI).href);
+    return structuredClone(window.plotlySpecs[dataset.name]);
+  };
 
   const isDark = () => document.documentElement.dataset.theme === "dark";
 
@@ -52,8 +61,7 @@
 
   const draw = async (wrapper) => {
     const target = wrapper.querySelector(".plotly-target");
-    const spec = JSON.parse(wrapper.querySelector(".plotly-spec").textContent);
-    const Plotly = await load();
+    const [spec, Plotly] = await Promise.all([specOf(wrapper.querySelector(".plotly-spec")), load()]);
     spec.config = { responsive: true, displaylogo: false, ...spec.config };
     target.hidden = false;
     wrapper.classList.add("drawn");

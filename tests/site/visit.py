@@ -20,7 +20,7 @@ AUDITED = {(DESK, "light"), (PHONE, "dark")}  # both themes and both widths go t
 REFERENCE_LOOKS = ((PHONE, "light"),)  # generated pages: many, and all alike
 DRAW_SECONDS = 60
 LANES = 2  # pages open at a time
-QUALITY = {DESK: 45, PHONE: 60}  # of the stored JPEGs
+STORED = {DESK: (960, 40), PHONE: (PHONE, 30)}  # width in pixels and JPEG quality of a stored screenshot
 CHECKS = Path(__file__).with_name("page_checks.js").read_text(encoding="utf-8")
 FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--enable-unsafe-swiftshader"]
@@ -28,13 +28,15 @@ FLAGS += ["--disable-sync", "--enable-unsafe-swiftshader"]
 
 @dataclass
 class Visit:
-    """What one page showed. problems: lines by topic; first_load: bytes before scrolling; requests: every URL asked for."""
+    """What one page showed. problems: lines by topic; first_load: bytes before scrolling; requests: every URL asked for;
+    pieces: paragraphs, cells and headings that show."""
 
     page: str
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     first_load: int = 0
     requests: list[str] = field(default_factory=list)
     screenshots: dict[tuple[int, str], str] = field(default_factory=dict)
+    pieces: int = 0
     seconds: float = 0.0
 
     def note(self, topic: str, lines) -> None:
@@ -93,12 +95,19 @@ async def visit(browser, address: str, page: str, folder: Path) -> Visit:
     looks = REFERENCE_LOOKS if is_reference(page) else LOOKS
     context = await browser.new_context(viewport={"width": looks[0][0], "height": 900}, color_scheme="light")
     tab = await context.new_page()
+    tab.set_default_timeout(DRAW_SECONDS * 1000)
     seen.listen(tab)
     await tab.goto(address + page, wait_until="load")
     if await tab.query_selector(".math") and not await waits(tab, "() => document.querySelector('mjx-container svg')"):
         seen.note("figures", "formulas were not set")
-    first_load = seen.first_load
     await tab.evaluate(f"() => {{ window.checks = {CHECKS}; }}")
+    first_load, early = seen.first_load, list(seen.requests)
+    if any("plotly.min.js" in url for url in early) and not await tab.evaluate("checks.near('.plotly-lazy', 300)"):
+        seen.note("haste", "plotly.min.js is fetched before a figure is near")
+    # Chromium fetches a lazy frame at a distance of up to 2500 pixels.
+    if sum("/viewers/" in url for url in early) > await tab.evaluate("checks.near('iframe', 2500)"):
+        seen.note("haste", "a viewer is fetched before it is near")
+    seen.pieces = await tab.evaluate("checks.pieces()")
     await tab.evaluate("checks.walk()")
     await draw_figures(tab, seen)
     seen.first_load = first_load
@@ -150,7 +159,10 @@ async def look(tab, seen: Visit, width: int, theme: str, folder: Path) -> None:
             seen.note("figures", f"{figure['kind']} “{figure['name']}” is blank at {width} px, {theme}")
     seen.note("width", [f"{line} at {width} px" for line in await tab.evaluate("checks.stickingOut()")])
     name = f"{seen.page.removesuffix('.html').replace('/', '_')}_{width}_{theme}.jpg"
-    shot.save(folder / name, quality=QUALITY[width], optimize=True)
+    stored, quality = STORED[width]
+    shot.resize((stored, round(shot.height * stored / width)), reducing_gap=2.0).save(
+        folder / name, quality=quality, optimize=True
+    )
     seen.screenshots[width, theme] = name
 
 

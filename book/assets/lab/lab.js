@@ -11,7 +11,7 @@ LRMZeroLab.samples = {};
   const RING = [16, 18, 20, 22, 24, 26, 28, 30], GIVEN = [0, 2, 4, 6];  // of the 64 GSO cameras: elevation 20; azimuth 0, 90, 180, 270
   const TESTS = [2, 10, 17, 21, 25, 29, 38, 46, 48, 56];  // some at each elevation, none of the ring
 
-  let subject = null, result = null, busy = false;
+  let subject = null, result = null, busy = false, warned = false;
 
   // ---- words: one line for what happens, read aloud; numbers beside it are not
   function say(text, bad = false) {
@@ -87,7 +87,7 @@ LRMZeroLab.samples = {};
     root.classList.add('chosen');
     $('next').hidden = !subject.photos;
     listViews();
-    if (subject.photos) { at = -1; nextPhoto(); } else pictures.reset();
+    if (subject.photos) showPhoto(0); else pictures.reset();
     say(`${subject.told} Choose the views to give and press Reconstruct.`);
   }
   function forget() {
@@ -158,6 +158,7 @@ LRMZeroLab.samples = {};
     }
     result.psnr = tests.length ? sum / tests.length : null;
     report(tests.length);
+    if (subject.photos && tests.length) showPhoto(subject.views.indexOf(tests[0]));
   }
 
   function fact(value, unit, text) {
@@ -188,9 +189,9 @@ LRMZeroLab.samples = {};
     const angle = subject && subject.given.size ? cameras.nearest(camera, chosen().map(view => view.camera)) : null;
     $('angle').textContent = angle === null ? '' : `${angle.toFixed(0)}° from the nearest given view`;
   });
-  let at = -1;
-  function nextPhoto() {
-    at = (at + 1) % subject.views.length;
+  let at = 0;
+  function showPhoto(index) {
+    at = index % subject.views.length;
     pictures.fix(subject.views[at].camera);
     $('next').textContent = `Next image (${at + 1} of ${subject.views.length}${subject.given.has(at) ? ', given' : ', held out'})`;
   }
@@ -201,8 +202,9 @@ LRMZeroLab.samples = {};
     $('views-legend').textContent = `2 · Views given to the network (${count})`;
     $('run').disabled = count < 1 || count > MOST_VIEWS;
     $('run').textContent = stale || fewer ? 'Reconstruct again' : 'Reconstruct';
-    if (count < 1) say('Give at least one view.', true);
-    if (count > MOST_VIEWS) say(`Give at most ${MOST_VIEWS} views; the time grows with their square.`, true);
+    const wrong = count < 1 ? 'Give at least one view.' : count > MOST_VIEWS ? `Give at most ${MOST_VIEWS} views; more take too long here.` : '';
+    if (wrong || warned) say(wrong, Boolean(wrong));
+    warned = Boolean(wrong);
     $('ply').disabled = !result;
     pictures.redraw(false);
   }
@@ -217,7 +219,7 @@ LRMZeroLab.samples = {};
     await takeFiles(list);
   }));
   $('run').addEventListener('click', () => task(reconstruct));
-  $('next').addEventListener('click', nextPhoto);
+  $('next').addEventListener('click', () => showPhoto(at + 1));
   $('ply').addEventListener('click', () => files.download(files.ply(result.gaussians), `${stem()}_gaussians.ply`));
   $('zip').addEventListener('click', () => task(async () => files.download(await files.zip(chosen()), `${stem()}_views.zip`)));
   $('another').addEventListener('click', () => root.querySelector('[data-sample]').focus());

@@ -65,7 +65,7 @@ LRMZeroLab.photos = (() => {
       if (picture.width !== camera.size || picture.height !== camera.size) {
         throw new Error(`${file} is ${picture.width}x${picture.height} pixels but its camera says ${camera.size}x${camera.size}; resize one of them.`);
       }
-      frames.push({camera: LRMZeroLab.cameras.resized(camera, SIZE), rgba: reduced(picture), label: base(file)});
+      frames.push({camera: LRMZeroLab.cameras.resized(camera, SIZE), rgba: reduced(picture), label: base(file).replace(/(_rgba)?\.[^.]*$/, '')});
     }
     return frames;
   }

@@ -4,7 +4,7 @@
 window.LRMZeroLab = window.LRMZeroLab || {};
 
 LRMZeroLab.splats = (() => {
-  const WIDTH = 2048, TEXELS = 4, EPS2D = 0.3, TRAINED = 128, Y00 = 0.28209479177387814;
+  const WIDTH = 2048, TEXELS = 4, EPS2D = 0.3, TRAINED = 128, FILMS = 6, Y00 = 0.28209479177387814;
 
   const VERTEX = `#version 300 es
 precision highp float; precision highp int; precision highp usampler2D; precision highp sampler2D;
@@ -124,8 +124,17 @@ void main() {
     const order = texture(2, gl.R32UI, WIDTH, orderRows, gl.RED_INTEGER, gl.UNSIGNED_INT, new Uint32Array(WIDTH * orderRows));
     const films = new Map(), bind = (unit, made) => { gl.activeTexture(gl.TEXTURE0 + unit); gl.bindTexture(gl.TEXTURE_2D, made); };
 
+    function free({drawn, read, targets}) {
+      targets.forEach(target => gl.deleteFramebuffer(target));
+      gl.deleteTexture(drawn); gl.deleteTexture(read);
+    }
     function film(size) {  // what is drawn on, and what is read
       if (!films.has(size)) {
+        if (films.size === FILMS) {  // the oldest goes: a window that is being resized asks for many sizes
+          const [first, old] = films.entries().next().value;
+          free(old);
+          films.delete(first);
+        }
         const drawn = deep ? texture(1, gl.RGBA16F, size, size, gl.RGBA, gl.HALF_FLOAT, null)
           : texture(1, gl.RGBA8, size, size, gl.RGBA, gl.UNSIGNED_BYTE, null);
         const read = texture(3, gl.RGBA8, size, size, gl.RGBA, gl.UNSIGNED_BYTE, null);
@@ -170,10 +179,7 @@ void main() {
     }
 
     function dispose() {
-      for (const {drawn, read, targets} of films.values()) {
-        targets.forEach(target => gl.deleteFramebuffer(target));
-        gl.deleteTexture(drawn); gl.deleteTexture(read);
-      }
+      for (const old of films.values()) free(old);
       gl.deleteTexture(table); gl.deleteTexture(order);
     }
     return {count, pixels, dispose};

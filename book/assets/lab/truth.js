@@ -4,7 +4,7 @@
 window.LRMZeroLab = window.LRMZeroLab || {};
 
 LRMZeroLab.truth = (() => {
-  const OBJECT_SIZE = 1.8, GREY = 128 / 255, READABLE = ['KHR_texture_transform', 'KHR_mesh_quantization', 'EXT_texture_webp', 'KHR_lights_punctual'];
+  const OBJECT_SIZE = 1.8, GREY = 128 / 255, FILMS = 6, READABLE = ['KHR_texture_transform', 'KHR_mesh_quantization', 'EXT_texture_webp', 'KHR_lights_punctual'];
 
   const VERTEX = `precision highp float;
 in vec3 position; in vec2 place; in vec4 paint;
@@ -27,17 +27,15 @@ void main() {
   c *= tint;
 #endif
 #ifdef MAPPED
-  // looked up at the middle of the pixel, bilinear within the level whose texels are nearest in area to a pixel
+  // looked up near the middle of the pixel (less so where the surface is seen at a slant, and the middle may lie off it),
+  // bilinear within the level whose texels are nearest in area to a pixel
   vec2 dx = dFdx(at) * samples, dy = dFdy(at) * samples, off = 0.5 - fract(gl_FragCoord.xy / samples), side = vec2(textureSize(map, 0));
-  float area = abs(dx.x * dy.y - dx.y * dy.x) * side.x * side.y;
+  float area = abs(dx.x * dy.y - dx.y * dy.x) * side.x * side.y, longest = max(dot(dx * side, dx * side), dot(dy * side, dy * side));
+  off *= area / max(longest, 1e-20);
   c *= textureLod(map, at + off.x * dx + off.y * dy, max(0.0, floor(0.5 * log2(max(area, 1e-20)) + 0.5)));
 #endif
   if (c.a < cutoff) discard;
-#ifdef BLENDED
-  result = vec4(mix(vec3(1), encode(c.rgb), c.a), 1);  // composited over white, as our loader does
-#else
   result = vec4(encode(c.rgb), 1);
-#endif
 }`;
   const RESOLVE_VERTEX = 'in vec3 position; void main() { gl_Position = vec4(position.xy, 0, 1); }';
   const RESOLVE = `precision highp float; uniform sampler2D film; uniform int samples; out vec4 result;
@@ -89,40 +87,67 @@ void main() {
   let renderer, films = new Map();
   function start() {
     if (renderer && !renderer.getContext().isContextLost()) return;
-    try {
-      renderer = new LRMZeroThree.WebGLRenderer({antialias: false, depth: false, canvas: document.createElement('canvas')});
-    } catch (error) {
-      throw new Error('This browser offers no WebGL 2, which drawing the object needs.');
-    }
+    const canvas = document.createElement('canvas'), context = canvas.getContext('webgl2', {antialias: false, depth: false});
+    if (!context) throw new Error('This browser offers no WebGL 2, which drawing the object needs.');
+    renderer = new LRMZeroThree.WebGLRenderer({canvas, context});
     films = new Map();
     renderer.setClearColor(0, 0);
-    renderer.autoClear = true;
   }
   function film(size, samples) {
     const key = `${size} ${samples}`, {WebGLRenderTarget, NearestFilter} = LRMZeroThree, options = {minFilter: NearestFilter, magFilter: NearestFilter};
-    if (!films.has(key)) films.set(key, [new WebGLRenderTarget(size * samples, size * samples, options), new WebGLRenderTarget(size, size, {...options, depthBuffer: false})]);
+    if (!films.has(key)) {
+      if (films.size === FILMS) {  // the oldest goes: a window that is being resized asks for many sizes
+        const [first, old] = films.entries().next().value;
+        old.forEach(target => target.dispose());
+        films.delete(first);
+      }
+      films.set(key, [new WebGLRenderTarget(size * samples, size * samples, options), new WebGLRenderTarget(size, size, {...options, depthBuffer: false})]);
+    }
     return films.get(key);
   }
 
-  function material(json, source, primitive, geometry) {
-    const three = LRMZeroThree, map = source.map, tinted = Boolean(geometry.attributes.color), plain = primitive && primitive.material === undefined;
-    const mode = plain ? undefined : (json.materials[primitive.material] || {}).alphaMode, defines = {};
+  const decode = x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+  const encode = x => x <= 0.0031308 ? 12.92 * x : 1.055 * Math.min(1, x) ** (1 / 2.4) - 0.055;
+
+  // A texture of a MASK or BLEND material as our loader paints it: clear texels over white, the factor within.
+  function overWhite(map, factor, opacity, cutoff) {
+    const canvas = document.createElement('canvas'), context = canvas.getContext('2d', {willReadFrequently: true});
+    canvas.width = map.image.width; canvas.height = map.image.height;
+    context.drawImage(map.image, 0, 0);
+    const picture = context.getImageData(0, 0, canvas.width, canvas.height), {data} = picture;
+    const tables = factor.map(f => Array.from({length: 256}, (_, i) => 255 * encode(f * decode(i / 255))));
+    for (let i = 0; i < data.length; i += 4) {
+      const alpha = data[i + 3] / 255 * opacity, shown = cutoff > 0 ? Number(alpha >= cutoff) : alpha;
+      for (let k = 0; k < 3; k++) data[i + k] = tables[k][data[i + k]] * shown + 255 * (1 - shown);
+      data[i + 3] = 255 * shown;
+    }
+    const made = new LRMZeroThree.DataTexture(data, canvas.width, canvas.height);
+    for (const key of ['wrapS', 'wrapT', 'colorSpace', 'offset', 'repeat', 'center', 'rotation', 'channel']) made[key] = map[key];
+    return made;
+  }
+
+  function material(json, source, primitive, tinted) {
+    const three = LRMZeroThree, plain = primitive && primitive.material === undefined, defines = tinted ? {TINTED: 1} : {};
+    const mode = plain ? 'OPAQUE' : (json.materials[primitive.material] || {}).alphaMode || 'OPAQUE', opacity = mode === 'OPAQUE' ? 1 : source.opacity;
+    const cutoff = mode === 'MASK' ? source.alphaTest : 0, {color} = source, grey = decode(GREY);
+    let factor = plain && !tinted ? [grey, grey, grey] : [color.r, color.g, color.b], map = source.map;
+    if (mode !== 'OPAQUE') {
+      if (map) { map = overWhite(map, factor, opacity, cutoff); factor = [1, 1, 1]; }
+      else if (opacity < cutoff) return null;
+      else if (mode === 'BLEND') factor = factor.map(f => decode(encode(f) * opacity + 1 - opacity));
+    }
     if (map) {
       defines.MAPPED = 1;
       map.minFilter = three.LinearMipmapNearestFilter; map.magFilter = three.LinearFilter; map.generateMipmaps = true; map.anisotropy = 1;
       map.needsUpdate = true;
       map.updateMatrix();
     }
-    if (tinted) defines.TINTED = 1;
-    if (mode === 'BLEND') defines.BLENDED = 1;
-    const grey = plain && !tinted, factor = grey ? new three.Color().setRGB(GREY, GREY, GREY, 'srgb') : source.color;
-    const opacity = mode === 'BLEND' || mode === 'MASK' ? source.opacity : 1;
     return new three.RawShaderMaterial({
       vertexShader: VERTEX, fragmentShader: FRAGMENT, glslVersion: three.GLSL3, side: three.DoubleSide, blending: three.NoBlending, defines,
       uniforms: {
         model: {value: null}, view: {value: null}, lens: {value: [0, 0, 0, 0]}, range: {value: [0, 0]}, size: {value: 1}, samples: {value: 1},
-        map: {value: map}, turn: {value: map ? map.matrix : new three.Matrix3()}, factor: {value: [factor.r, factor.g, factor.b, opacity]},
-        cutoff: {value: mode === 'MASK' ? source.alphaTest : mode === 'BLEND' ? 0.5 / 255 : 0},
+        map: {value: map}, turn: {value: map ? map.matrix : new three.Matrix3()}, factor: {value: [...factor, 1]},
+        cutoff: {value: mode === 'OPAQUE' ? 0 : 0.5 / 255},
       },
     });
   }
@@ -131,16 +156,19 @@ void main() {
   function gather(gltf, name) {
     const three = LRMZeroThree, {json, associations} = gltf.parser, parts = [], low = [Infinity, Infinity, Infinity], high = low.map(x => -x);
     let triangles = 0;
+    if (!gltf.scene) throw new Error(`${name} has no scene that would place its meshes; export it again.`);
     gltf.scene.updateMatrixWorld(true);
     gltf.scene.traverse(node => {
       if (!node.isMesh) return;
-      const geometry = node.geometry, position = geometry.attributes.position, index = geometry.index, map = node.material.map;
+      const geometry = node.geometry, tinted = Boolean(geometry.attributes.color), position = geometry.attributes.position, index = geometry.index, map = node.material.map;
       const link = associations.get(node) || {}, primitive = (json.meshes[link.meshes] || {primitives: []}).primitives[link.primitives || 0];
+      const paint = material(json, node.material, primitive, tinted);
+      if (!paint) return;
       const upright = new three.Matrix4().set(1, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1);  // glTF is Y-up
       const matrix = node.isSkinnedMesh ? upright : upright.multiply(node.matrixWorld), e = matrix.elements;
       const place = geometry.attributes[map && map.channel ? `uv${map.channel}` : 'uv'];
       if (place) geometry.setAttribute('place', place);
-      if (geometry.attributes.color) geometry.setAttribute('paint', geometry.attributes.color);
+      if (tinted) geometry.setAttribute('paint', geometry.attributes.color);
       for (let n = 0, count = index ? index.count : position.count; n < count; n++) {
         const i = index ? index.getX(n) : n, x = position.getX(i), y = position.getY(i), z = position.getZ(i);
         for (let k = 0; k < 3; k++) {
@@ -151,12 +179,12 @@ void main() {
         }
       }
       triangles += (index ? index.count : position.count) / 3;
-      const mesh = new three.Mesh(geometry, material(json, node.material, primitive, geometry));
+      const mesh = new three.Mesh(geometry, paint);
       mesh.frustumCulled = false;
       parts.push({mesh, matrix});
     });
     const extent = Math.max(...[0, 1, 2].map(k => high[k] - low[k]));
-    if (!triangles) throw new Error(`${name} shows no triangles in its scene; give a mesh with at least one.`);
+    if (!triangles) throw new Error(`${name} shows no triangles; give a mesh with at least one.`);
     if (!(extent > 0)) throw new Error(`${name} has no extent (all vertices coincide); give a mesh with a volume.`);
     const s = OBJECT_SIZE / extent, [x, y, z] = low.map((l, k) => -s * (l + high[k]) / 2);
     const norm = new three.Matrix4().set(s, 0, 0, x, 0, s, 0, y, 0, 0, s, z, 0, 0, 0, 1);
