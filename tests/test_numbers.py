@@ -44,7 +44,7 @@ SKIPPED = (
 )
 NO_WORDS = [
     *("pre", "code", "script", "style", "svg", "math", "iframe", "noscript", "[hidden]", ".math", ".cell_input", ".cell_output"),
-    *(".provenance", ".computed", "table.run-status", ".bibliography", ".citation", ".headerlink", ".output"),
+    *(".provenance", ".computed", "output", "table.run-status", ".bibliography", ".citation", ".headerlink", ".output"),
 ]
 BLOCKS = ["p", "li", "td", "th", "h1", "h2", "h3", "h4", "dt", "dd", "figcaption", "caption", "summary"]
 NUMBER = r"[-+−~]?\d[\d,]*(?:\.\d+)?(?:\s?[kKMG])?"
