@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import traceback
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,7 @@ class Check:
     def environment(self) -> dict:
         """Names, versions and room."""
         found = {"torch": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0], "cores": self.cores}
+        found["python_headers"] = Path(sysconfig.get_path("include"), "Python.h").exists()  # gsplat's build needs them
         found["shared_memory_GB"] = shutil.disk_usage("/dev/shm").total / 1e9
         if not self.small:
             properties = torch.cuda.get_device_properties(0)

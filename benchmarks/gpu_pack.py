@@ -32,7 +32,12 @@ PYTHON = {
     "platform_python_implementation": "CPython", "extra": "",
 }  # fmt: skip
 PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (39, 35, 34, 31, 28, 27, 24, 17)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]
-HEAVY = ("notebooks/*.ipynb", "book/assets/", "book/results/eval/*/gallery/")  # nothing on that machine reads them
+UNUSED = {"jedi", "parso", "debugpy"}  # completion and debugging in notebooks, which papermill has no use for
+HEAVY = (  # nothing on that machine reads them
+    "notebooks/*.ipynb",
+    "book/assets/",
+    *(f"book/results/{name}/" for name in ("eval", "fit", "statistics", "sweep")),
+)
 LIMIT_MIB = 64  # of the working tree with all that is carried
 
 
@@ -105,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.whl"):
         old.unlink()
-    download(missing(WANTED, already_there(KINDS.read_text())), FOLDER)
+    download(missing(WANTED, already_there(KINDS.read_text()) | UNUSED), FOLDER)
     pack(prepare(real_objects(given.real), "gso4", 256), "gso4", FOLDER / VIEWS)
     write_text(FOLDER / COMMIT, git("rev-parse", "HEAD"))
     lean()

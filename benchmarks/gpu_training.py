@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,34 +33,41 @@ from lrmzero_lite.train.parallel import join_processes
 SAFETY = 0.92  # of the time is planned for: validation, checkpoints, and steps slower than those that were timed
 BUSY = 90.0  # percent of the time in which some kernel ran
 AHEAD_MINUTES = (60.0, 1440.0)  # what the curve is asked about
-SAMPLE_MS = 250
+PAUSE = 0.5  # seconds between two questions to the driver
 
 
 class Busy:
-    """The share of time in which some kernel ran, as the driver reports it, sampled by nvidia-smi while the block runs."""
+    """The share of time in which some kernel ran, as the driver reports it to nvidia-smi, asked again and again meanwhile."""
 
-    QUERY = ("nvidia-smi", "--query-gpu=utilization.gpu,memory.used,power.draw", "--format=csv,noheader,nounits")
+    QUERY = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits")
 
     def __enter__(self) -> Busy:
-        self.process = None
-        with suppress(OSError):
-            self.process = subprocess.Popen([*self.QUERY, "-lms", str(SAMPLE_MS)], stdout=subprocess.PIPE, text=True)
+        self.samples: list[float] = []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._ask, daemon=True)
+        self.thread.start()
         return self
 
     def __exit__(self, *_) -> None:
-        lines: list[str] = []
-        if self.process is not None:
-            self.process.terminate()
-            lines = self.process.communicate()[0].splitlines()
-        self.samples = [float(line.split(",")[0]) for line in lines if line.split(",")[0].strip().isdigit()]
+        self.ended.set()
+        self.thread.join(timeout=10)
+
+    def _ask(self) -> None:
+        while not self.ended.is_set():
+            try:
+                said = subprocess.run(self.QUERY, capture_output=True, text=True, timeout=10).stdout.strip().splitlines()
+            except (OSError, subprocess.TimeoutExpired):
+                return  # no driver that answers
+            if said and said[0].strip().isdigit():
+                self.samples.append(float(said[0]))
+            self.ended.wait(PAUSE)
 
     def as_dict(self) -> dict:
         """Mean and low end of the samples in percent; None where nvidia-smi does not say."""
         if not self.samples:
             return {"gpu_busy_percent": None, "samples": 0}
-        values = np.array(self.samples)
-        return {"gpu_busy_percent": float(values.mean()), "gpu_busy_percent_p5": float(np.quantile(values, 0.05)),
-                "samples": len(values), "sample_ms": SAMPLE_MS}  # fmt: skip
+        low = float(np.quantile(self.samples, 0.05))
+        return {"gpu_busy_percent": float(np.mean(self.samples)), "gpu_busy_percent_p5": low, "samples": len(self.samples)}
 
 
 def run_of(run: RunConfig, steps: int) -> RunConfig:

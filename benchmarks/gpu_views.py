@@ -134,12 +134,12 @@ def psnr_of_objects(rows: list[Row], method: str) -> list[float]:
 
 
 def at_size(model: GSLRM, size: int, device: str) -> Method:
-    """A network that is given its inputs at `size` pixels, the size it learnt with; it draws at the size of the test views."""
+    """A network that is given inputs of at most `size` pixels, the size it learnt with; it draws at the size of the test views."""
     method = reconstruction(model, device)
 
     @torch.no_grad()
     def resizing(inputs: PosedViews, cameras: Cameras) -> Prediction:
-        if inputs.cameras.width == size:
+        if inputs.cameras.width <= size:
             return method(inputs, cameras)
         return splatted(reconstruct(model, inputs.resized(size).to(device)), cameras)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 
 import numpy as np
 import pytest
@@ -103,20 +104,22 @@ def test_the_curve_finds_a_law_and_says_what_it_does_not_know():
     assert "tell nothing" in learning_curve([1.0, 2.0], psnr[:2])["note"]
 
 
-def test_the_busy_share_is_what_the_driver_says(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("said", "share"), [("95", 95.0), ("[N/A]", None)])
+def test_the_busy_share_is_what_the_driver_says(said, share, tmp_path, monkeypatch):
     script = tmp_path / "nvidia-smi"
-    script.write_text("#!/bin/sh\nfor n in 100 90 80 '[N/A]'; do echo \"$n, 1000, 300.5\"; done\nexec sleep 20\n")
+    script.write_text(f"#!/bin/sh\necho '{said}'\n")
     script.chmod(script.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with Busy() as busy:
-        import time
+        time.sleep(1.0)
+    assert busy.as_dict()["gpu_busy_percent"] == share
 
-        time.sleep(0.5)
-    assert busy.as_dict()["gpu_busy_percent"] == 90 and busy.as_dict()["samples"] == 3
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+
+def test_without_a_driver_nothing_is_said_of_the_busy_share(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
     with Busy() as busy:
-        pass
-    assert busy.as_dict()["gpu_busy_percent"] is None
+        time.sleep(0.1)
+    assert busy.as_dict() == {"gpu_busy_percent": None, "samples": 0}
 
 
 def test_what_is_missing_is_all_that_is_needed_and_not_there():

@@ -49,6 +49,9 @@ def test_a_network_is_given_the_size_it_learnt_with(prepared):
     method = at_size(load_model("lite-64"), 32, "cpu")
     shown = method(prepared[0].inputs, prepared[0].targets.cameras)
     assert shown.images.shape == (10, 64, 64, 3)
+    larger, plain = (at_size(load_model("lite-64"), size, "cpu") for size in (128, 64))  # smaller inputs are not enlarged
+    inputs, cameras = prepared[0].inputs, prepared[0].targets.cameras
+    assert torch.equal(larger(inputs, cameras).images, plain(inputs, cameras).images)
 
 
 def test_the_sheet_has_a_row_for_each_method(prepared, tmp_path):
