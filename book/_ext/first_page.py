@@ -70,17 +70,14 @@ class ClaimsTold(SphinxDirective):
             lines.append(f"| {topic} | {' | '.join(str(count or '–') for count in counts)} |")
         blocks = ["\n".join(lines)]
         for verdict, title in ((VERDICTS[0], "Holds at our scale"), (VERDICTS[1], "Does not hold at our scale")):
-            told = [told_of(group, one) for group in judged.values() for one in group if one.verdict == verdict]
+            told = [told_of(one) for group in judged.values() for one in group if one.verdict == verdict]
             blocks.append(f"**{title}**\n\n" + "\n".join(f"- {line}" for line in told) if told else "")
         return [nodes.container("", *self.parse_text_to_nodes("\n\n".join(blocks)), classes=["claims-told"])]
 
 
-def told_of(group: list[Any], one: Any) -> str:
-    """A claim with its measure. One that goes on with the sentence before it is told with that sentence."""
-    text = one.claim.text
-    if text[0].islower():
-        text = f"{group[group.index(one) - 1].claim.text} … {text}"
-    return f"{text} ({one.claim.source}) <span class='provenance'>ours: {one.ours}</span>"
+def told_of(one: Any) -> str:
+    """A claim with its source and our measure."""
+    return f"{one.claim.text} ({one.claim.source}) <span class='provenance'>ours: {one.ours}</span>"
 
 
 class ChapterCards(SphinxDirective):

@@ -253,14 +253,14 @@ SYNTHETIC_OR_REAL = (
         larger="As above.",
     ),
     Claim(
-        "Joint training is better on real objects than Zeroverse alone",
+        "Joint training is better on real objects than Zeroverse alone.",
         "App. E, Tab. 12",
         (PaperGap("12", 3, 1),),
         _gain("synthetic_or_real", "joint", "zeroverse"),
         larger="As above.",
     ),
     Claim(
-        "and worse than real objects alone.",
+        "Joint training is worse on real objects than real objects alone.",
         "App. E, Tab. 12",
         (PaperGap("12", 3, 2),),
         _gain("synthetic_or_real", "joint", "real"),
