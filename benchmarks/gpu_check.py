@@ -40,7 +40,7 @@ TEST_SEEDS = range(10_000_000, 10_000_004)  # stand for real objects where their
 GROUPS = {
     "checks": ("environment", "kernels", "meshes", "ceilings", "network", "paper_block_stack", "gsplat", "splats", "splat_speed",
                "mesh_speed", "tests", "network_compiled"),
-    "training": ("stages", "ladder", "training"),
+    "learning": ("stages", "ladder", "training"),
     "results": ("evaluation", "notebook"),
 }  # fmt: skip
 SPLATS = (("late", 64), ("late", 128), ("early", 64))
