@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from benchmarks import gpu_equivalence, gpu_speed, gpu_training, gpu_views
 from benchmarks.gpu_demands import demands
 from benchmarks.gpu_pool import Pool
 from lrmzero_lite.evaluate.results import write_rows
-from lrmzero_lite.files import read_json, write_json
+from lrmzero_lite.files import read_json, write_json, write_text
 from lrmzero_lite.model import load_model, read_about
 from lrmzero_lite.presets import PAPER, RunConfig, preset
 from lrmzero_lite.provenance import Provenance
@@ -40,7 +41,7 @@ TEST_SEEDS = range(10_000_000, 10_000_004)  # stand for real objects where their
 GROUPS = {
     "checks": ("environment", "kernels", "meshes", "ceilings", "network", "paper_block_stack", "gsplat", "splats", "splat_speed",
                "mesh_speed", "tests", "network_compiled"),
-    "training": ("stages", "ladder", "training"),
+    "learning": ("stages", "ladder", "training"),
     "results": ("evaluation", "notebook"),
 }  # fmt: skip
 SPLATS = (("late", 64), ("late", 128), ("early", 64))
@@ -252,7 +253,9 @@ class Check:
         )
         if done.returncode:
             raise RuntimeError((done.stdout + done.stderr)[-3000:])
-        shutil.copy(ROOT / "runs" / "notebooks" / "04_training.ipynb", self.out / "04_training.ipynb")
+        text = (ROOT / "runs" / "notebooks" / "04_training.ipynb").read_text()
+        moved = re.sub(r"\]\((\d\d_\w+\.ipynb)", r"](../../notebooks/\1", text)  # links from book/results/gpu, where it will lie
+        write_text(self.out / "04_training.ipynb", moved)
         return {"parameters": given}
 
 

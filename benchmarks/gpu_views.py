@@ -134,7 +134,7 @@ def psnr_of_objects(rows: list[Row], method: str) -> list[float]:
 
 
 def at_size(model: GSLRM, size: int, device: str) -> Method:
-    """A network that is given inputs of at most `size` pixels, the size it learnt with; it draws at the size of the test views."""
+    """A network given inputs of at most `size` pixels, the size it learnt with; it draws at the size of the test views."""
     method = reconstruction(model, device)
 
     @torch.no_grad()
