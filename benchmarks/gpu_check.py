@@ -168,14 +168,15 @@ class Check:
         """A run of the whole recipe in about so many seconds, in WORK/name; goes on where it was stopped."""
         folder = self.work / name
         run = gpu_training.run_of(self.run, gpu_training.planned_steps(folder, lambda: self.length(seconds)))
-        with gpu_training.Busy() as busy:
-            if self.data != "pool":
-                workers = 0 if self.small else self.cores - 1
+        if self.data != "pool":
+            workers = 0 if self.small else self.cores - 1
+            with gpu_training.Busy() as busy:
                 done = gpu_training.train_with_workers(run, folder, self.device, stop_after=stop_after, workers=workers)
-            else:
-                self.pool.run = run
-                with self.pool.filling(self.pool.needed):
-                    done = gpu_training.train_from(self.pool, run, folder, stop_after=stop_after) | self.pool.counts()
+        else:
+            self.pool.run, began = run, time.time()
+            with self.pool.filling(self.pool.needed), gpu_training.Busy() as busy:
+                left = None if stop_after is None else max(stop_after - (time.time() - began), 5.0)
+                done = gpu_training.train_from(self.pool, run, folder, stop_after=left) | self.pool.counts()
         return done | busy.as_dict() | {"finished": done["steps"] >= done["of"]}
 
     def length(self, seconds: float) -> int:
@@ -187,7 +188,7 @@ class Check:
         return gpu_training.steps_in(self.run.train, [row["seconds"] for row in timed.values()], seconds)
 
     def ladder(self) -> dict:
-        """Runs of an eighth, a quarter and half of a step of the ladder's time: points of the learning curve."""
+        """Whole runs of a sixteenth, an eighth and a quarter of the long one, for the learning curve."""
         if self.data != "pool":
             return {}
         return {f"ladder_{share}": self.train(f"ladder_{share}", 60 * self.train_minutes / share, None) for share in (16, 8, 4)}

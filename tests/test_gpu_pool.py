@@ -3,6 +3,7 @@
 The GPU is the stand-in of tests/render/test_mesh_backends.py: mesh.cu itself, built for this CPU.
 """
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import gpu_pool
+from benchmarks.gpu_check import Check
 from benchmarks.gpu_pool import GROUP, VISITS, Pool, ResidentScenes, make_group
 from benchmarks.gpu_training import rows_of, run_of, step_times, train_from
 from lrmzero_lite.data.training_views import zeroverse_cameras
@@ -112,3 +114,21 @@ def test_batches_are_chosen_by_step(host):  # noqa: F811
     inputs, targets = pool.batch(5)
     assert inputs.images.shape[:3] == (GROUP, RUN.train.sampling.inputs, 32) and len(targets) == RUN.train.sampling.targets
     assert np.isfinite(inputs.depth.numpy()).all()
+
+
+@pytest.mark.slow
+def test_schedule_ladder_long_run_and_curve_from_a_process_that_makes_objects(host, tmp_path):  # noqa: F811
+    """The steps of a call on a GPU, with objects that come from another process."""
+    run = replace(RUN, name="workstation")
+    names = ("stages", "ladder", "training")
+    check = Check("cpu", run, tmp_path, tmp_path, time.time() + 60, names, 0.1, None, "pool", {"ceilings": {"bf16_tflops": 1.0}})
+    for name in (*names, "evaluation"):
+        check.results[name] = getattr(check, name)()
+    assert [row["finished"] for row in check.results["ladder"].values()] == [True, True, True]
+    lengths = [row["of"] for row in check.results["ladder"].values()] + [check.results["training"]["of"]]
+    assert lengths == sorted(lengths) and lengths[-1] > lengths[0]
+    curve = check.results["evaluation"]["curve"]
+    assert len(curve["minutes"]) == 4 and curve["minutes"] == sorted(curve["minutes"])
+    assert [row["minutes"] for row in curve["ahead"]] == [60.0, 1440.0]
+    again = Check("cpu", run, tmp_path, tmp_path, time.time() + 60, ("training",), 0.1, None, "pool", dict(check.results))
+    assert again.training()["steps_here"] == 0  # the run had come to its end
