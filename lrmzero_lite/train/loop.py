@@ -178,7 +178,10 @@ class Trainer:
         row = {"step": self.step, "size": done.stage.size, "lr": done.rate, "loss": done.loss, **done.parts}
         row |= health(done.gaussians, self.run.model) | {"grad_norm": done.norm}
         row |= {"objects": self.objects, "seconds": self.seconds} | self.guards.as_dict()
-        if validation:
+        broken = not self.config.guards and self.guards.bad_in_a_row > 0  # weights that are not finite show nothing
+        if validation and broken:
+            row |= {"val_psnr": math.nan, "val_point": math.nan}
+        elif validation:
             size, count = self.config.validation_size or done.stage.size, self.config.validation_objects
             row |= validate(model, size, count, self.run.zeroverse)
             sheet = sample_sheet(model, validation_views(size, count, self.run.zeroverse))

@@ -136,6 +136,11 @@ def test_the_same_seed_with_and_without_guards(tmp_path, source, monkeypatch):
     counted = {name: [row["bad"] for row in log] for name, log in rows.items()}
     assert counted == {"on": ["0", "0", "1", "1", "1"], "off": ["0", "0", "1", "2"]}
     assert replay(tmp_path / "off" / "bad_step_000002.pt").first.startswith("target images")
+    every_step = replace(with_guards.train, guards=False, validate_every=1)  # a network of NaN is not asked for pictures
+    with pytest.raises(RunLost, match="2 steps in a row"):
+        train(replace(with_guards, train=every_step), tmp_path / "seen", source, progress=False)
+    seen = [row["val_psnr"] for row in csv.DictReader((tmp_path / "seen" / "metrics.csv").open(newline=""))]
+    assert [math.isfinite(float(value)) for value in seen] == [True, True, False, False]
 
 
 def test_without_guards_an_infinite_gradient_is_left_as_it_is():
