@@ -19,7 +19,7 @@ export TQDM_DISABLE := 1
 # Real objects for the experiments: a folder with gso/, abo_like/, ycb/ and splits.json.
 REAL ?=
 
-.PHONY: experiments help book notebooks site print test lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
+.PHONY: experiments help book notebooks site print test test-package test-site lint bench-splats bench-zeroverse bench-training gpu-check clean clean-all
 
 help:
 	@echo 'make book        install, run the stale notebooks, build the site, print the page to open'
@@ -61,8 +61,17 @@ print: $(READY)
 lint: $(READY)
 	@$(BIN)/ruff check .
 
+# Two processes side by side: the site and the notebooks, and everything else.
+SITE_TESTS := $(addprefix tests/test_,$(addsuffix .py,book lab lab_network links numbers outputs pages release solutions))
+
 test: lint
-	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-package test-site
+
+test-package: $(READY)
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(SITE_TESTS))
+
+test-site: $(READY)
+	@$(BIN)/python -m pytest $(SITE_TESTS)
 	@PYTHONPATH=tests $(BIN)/python -m pytest -q -p nbval_portable --nbval --nbval-current-env --nbval-cell-timeout 1200 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg --rootdir . notebooks
 
