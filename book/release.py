@@ -87,7 +87,7 @@ def contents() -> Iterator[tuple[str, Path]]:
         yield from (
             (f"{folder}/{path.relative_to(source).as_posix()}", path)
             for path in source.rglob("*")
-            if path.is_file() and not skipped & set(path.parts)
+            if path.is_file() and not skipped & set(path.relative_to(source).parts)
         )
     yield from ((name, ROOT / name) for name in FILES)
     yield "verify.py", BOOK / "verify.py"
