@@ -91,7 +91,8 @@ class ChapterCards(SphinxDirective):
             name, number, text = line.split(maxsplit=2)
             notebook = Path(self.env.srcdir, "notebooks", f"{name}.ipynb")
             self.env.note_dependency(str(notebook))
-            picture = Path(self.env.app.outdir).parent / "chapter_cards" / f"{name}.webp"
+            # below the book, wherever the output goes: the page names it from the book's root
+            picture = Path(self.env.srcdir, "_build", "chapter_cards", f"{name}.webp")
             picture.parent.mkdir(parents=True, exist_ok=True)
             image, alt = picture_of(notebook, int(number))
             ImageOps.fit(image, CARD).save(picture, quality=80)
