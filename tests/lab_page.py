@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import torch
 
 PATIENCE = 60_000  # milliseconds that a slow machine may take for one step
 
@@ -87,3 +88,8 @@ class Lab:
         outside = [url for url in self.asked if (u := urlsplit(url)).scheme in ("http", "https") and u.hostname != "127.0.0.1"]
         self.page.context.close()
         assert not self.complaints and not outside
+
+
+def as_colors(pixels: np.ndarray) -> torch.Tensor:
+    """The colours of RGBA pixels [..., 4] uint8 as floats [..., 3] in [0, 1]."""
+    return torch.from_numpy(pixels[..., :3].astype(np.float32) / 255)

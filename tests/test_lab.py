@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from lrmzero_lite import Gaussians, PosedViews, gso_cameras, load, orbit_cameras
 from lrmzero_lite.data import load_mesh
@@ -32,7 +33,7 @@ from lrmzero_lite.model.gs_lrm import reconstruct
 from lrmzero_lite.render import render_mesh, render_splats
 from lrmzero_lite.zeroverse import synthesize
 
-from .lab_page import Lab
+from .lab_page import Lab, as_colors
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "book" / "_build" / "html"
@@ -93,10 +94,6 @@ def lab(browser, addresses):
 @pytest.fixture(scope="module")
 def network():
     return load("lite-128")
-
-
-def as_colors(pixels: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pixels[..., :3].astype(np.float32) / 255)
 
 
 def package_psnr(network, given: PosedViews, truth: PosedViews) -> tuple[float, Gaussians]:
@@ -223,8 +220,6 @@ def test_glbs_of_other_kinds_look_as_in_the_package(lab, cube, tmp_path):
     files["factor"].visual = trimesh.visual.TextureVisuals(material=plain)
     checks = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((16, 16)))[..., None] * [255, 160, 40, 255]
     checks[..., :3] += [20, 40, 90] * (checks[..., :1] == 0)
-    from PIL import Image
-
     for name, options, uvs in (
         ("cutout", {"alphaMode": "MASK", "alphaCutoff": 0.5}, 1),
         ("glass", {"alphaMode": "BLEND", "baseColorFactor": [0.9, 1.0, 0.4, 0.6]}, 1),
@@ -335,4 +330,21 @@ def test_without_scripts_or_webgl_there_is_a_poster_and_a_sentence(browser, addr
     lab.open().page.click("[data-sample=vase]")
     lab.settle()
     assert "no WebGL 2" in lab.part("said").inner_text() and lab.page.locator(".lab-poster img").is_visible()
+    lab.close()
+
+
+def test_lost_graphics_are_said(browser, addresses):
+    lab = Lab(browser, addresses["disk"])
+    lab.page.add_init_script(
+        "const real = HTMLCanvasElement.prototype.getContext, made = window.made = []; HTMLCanvasElement.prototype.getContext ="
+        " function (...asked) { const got = real.apply(this, asked); if (asked[0] === 'webgl2') made.push(got); return got; };"
+    )
+    lab.open().page.click("[data-sample=vase]")
+    lab.settle()
+    lab.page.evaluate("made.forEach(context => context.getExtension('WEBGL_lose_context').loseContext())")
+    lab.part("stage").press("ArrowRight")
+    lab.page.wait_for_function("document.querySelector('[data-lab=said]').textContent.endsWith('choose the object again.')")
+    lab.page.click("[data-sample=vase]")
+    lab.settle()
+    assert lab.pane("truth")[..., 3].all() and lab.state()["state"] == "ready"
     lab.close()

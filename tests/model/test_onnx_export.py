@@ -59,6 +59,7 @@ def test_the_committed_graph_reads_the_shipped_weights(tmp_path):
         shutil.copy(path, tmp_path)
     assert_same(load("lite-128").requires_grad_(False), tmp_path / COMMITTED.name, [16, 20, 24, 28], 128)
     assert_same(load("lite-128").requires_grad_(False), tmp_path / COMMITTED.name, [0, 6, 11], 128)
+    assert_same(load("lite-128").requires_grad_(False), tmp_path / COMMITTED.name, [16], 128)  # the lab takes one view, too
     assert b"/lrmzero_lite/" not in COMMITTED.read_bytes()
 
 

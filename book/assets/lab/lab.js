@@ -133,7 +133,8 @@ LRMZeroLab.samples = {};
   // ---- reconstruct and measure
   async function reconstruct() {
     if (!subject) await takeSample(root.querySelector('[data-sample]').dataset.sample);
-    const views = chosen(), pixels = SIZE * SIZE * 3, images = new Float32Array(views.length * pixels);
+    const views = chosen(), held = subject.photos && subject.tests();  // now: the boxes may change while the network runs
+    const pixels = SIZE * SIZE * 3, images = new Float32Array(views.length * pixels);
     views.forEach((view, v) => {
       const white = stage.overWhite(view.rgba);
       for (let i = 0; i < SIZE * SIZE; i++) for (let k = 0; k < 3; k++) images[v * pixels + 3 * i + k] = white[4 * i + k] / 255;
@@ -150,7 +151,7 @@ LRMZeroLab.samples = {};
     forget();
     result = {gaussians, given: views, scene: LRMZeroLab.splats.scene(gaussians), psnr: null};
     progress({what: 'Comparing with the truth'});
-    const tests = subject.tests().slice(0, TESTS.length);
+    const tests = (held || subject.tests()).slice(0, TESTS.length);
     let sum = 0;
     for (const test of tests) {
       await breath();
@@ -188,7 +189,7 @@ LRMZeroLab.samples = {};
   }), camera => {
     const angle = subject && subject.given.size ? cameras.nearest(camera, chosen().map(view => view.camera)) : null;
     $('angle').textContent = angle === null ? '' : `${angle.toFixed(0)}° from the nearest given view`;
-  });
+  }, error => say(error.message, true));
   let at = 0;
   function showPhoto(index) {
     at = index % subject.views.length;

@@ -151,6 +151,7 @@ void main() {
 
     // One picture [size * size * 4], opaque, over white, rows from the top.
     function pixels(camera) {
+      if (gl.isContextLost()) throw new Error('The browser has closed its graphics; press Reconstruct again.');
       const {viewmat: m, fx, fy, cx, cy, size} = camera, {drawn, targets} = film(size);
       const sorted = sort(m[8], m[9], m[10]);
       bind(2, order);

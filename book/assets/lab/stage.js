@@ -45,8 +45,8 @@ LRMZeroLab.stage = (() => {
   }
 
   // element: the focusable frame around canvases `truth`, `splats`, `error`. source(): {truth(camera), splats(camera)}, each
-  // RGBA pixels or null. told(camera): called after each picture at full size.
-  function make(element, source, told) {
+  // RGBA pixels or null. told(camera): called after each picture at full size. failed(error): one of them could not be drawn.
+  function make(element, source, told, failed) {
     const panes = {};
     for (const canvas of element.querySelectorAll('canvas')) panes[canvas.dataset.pane] = canvas;
     let view = {...HOME}, fixed = null, wanted = 0, settled = 0, milliseconds = 0;
@@ -58,7 +58,9 @@ LRMZeroLab.stage = (() => {
       if (!pane) return;
       const sharp = fixed ? fixed.size : Math.max(SMALL, Math.min(LARGEST, Math.round(pane * Math.min(2, devicePixelRatio || 1))));
       const size = moving && milliseconds > SLOW && !fixed ? SMALL : sharp, begin = performance.now(), from = camera(size), {truth, splats} = source();
-      const seen = truth && truth(from), made = splats && splats(from), left = seen && overWhite(seen);
+      let seen = null, made = null;
+      try { seen = truth && truth(from); made = splats && splats(from); } catch (error) { failed(error); }
+      const left = seen && overWhite(seen);
       show(panes.truth, left, size);
       show(panes.splats, made, size);
       show(panes.error, left && made && difference(left, made), size);

@@ -209,6 +209,7 @@ void main() {
 
     // One picture [size * size * 4], straight alpha, rows from the top; samples x samples per pixel.
     function pixels({viewmat, fx, fy, cx, cy, size}, samples = 4) {
+      if (renderer.getContext().isContextLost()) throw new Error('The browser has closed its graphics; choose the object again.');
       const [drawn, read] = film(size, samples), distance = Math.hypot(viewmat[3], viewmat[7], viewmat[11]);
       view.set(...viewmat);
       for (const {material: {uniforms}} of meshes) {
