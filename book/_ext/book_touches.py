@@ -58,10 +58,10 @@ def repaired(page: str) -> str:
 
 
 def _boxed_table(table: str) -> str:
-    head, body = re.fullmatch(r"(.*?</thead>)(.*)", table, flags=re.S).groups()
+    head, end, body = table.rpartition("</thead>")  # a table without a header is all body
     head = re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", head)
     head, body = re.sub(r"<th\b", '<th scope="col"', head), re.sub(r"<th\b", '<th scope="row"', body)
-    return f'<div class="pst-scrollable-table-container">{head}{body}</div>'
+    return f'<div class="pst-scrollable-table-container">{head}{end}{body}</div>'
 
 
 def _lines_of_signature(found: re.Match[str]) -> str:
