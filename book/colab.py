@@ -43,10 +43,10 @@ def shell_lines(block: list[str]) -> list[str]:
 
 
 def working_folder(block: list[str]) -> Path:
-    """Where the cell goes with %cd. Raises ColabError if it stays."""
-    found = [match[1] for line in block if (match := re.fullmatch(r"%cd(?: -q)? (\S+)", line))]
+    """Where the cell goes with os.chdir. Raises ColabError if it stays."""
+    found = re.findall(r"os\.chdir\([\"']([^\"']+)[\"']\)", "\n".join(block))
     if not found:
-        raise ColabError("The cell does not change into the folder of the notebooks; their paths begin with ../book.")
+        raise ColabError("The cell does not go to the folder of the notebooks with os.chdir; their paths begin with ../book.")
     return Path(found[-1])
 
 

@@ -79,6 +79,11 @@ def test_what_the_cell_installs_without_dependencies_finds_them(path):
                 assert canonicalize_name(requirement.name) in given, f"{name} needs {requirement.name}"
 
 
+@every_notebook
+def test_the_weekly_check_finds_the_folder_that_the_cell_goes_to(path):
+    assert colab.working_folder(colab.install_block(path)) == Path("/content/book/notebooks")
+
+
 def wheel(folder: Path, name: str, version: str, *requires: str) -> None:
     info = f"{name}-{version}.dist-info"
     metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {line}" for line in requires)]
