@@ -15,6 +15,7 @@ LRMZeroLab.samples = {};
 
   // ---- words: one line for what happens, read aloud; numbers beside it are not
   function say(text, bad = false) {
+    warned = false;
     $('said').textContent = text;
     $('said').classList.toggle('bad', bad);
   }
@@ -214,11 +215,11 @@ LRMZeroLab.samples = {};
   for (const button of root.querySelectorAll('[data-sample]')) {
     button.addEventListener('click', () => task(() => takeSample(button.dataset.sample)));
   }
-  $('file').addEventListener('change', () => task(async () => {
+  $('file').addEventListener('change', () => {
     const list = [...$('file').files];
-    $('file').value = '';
-    await takeFiles(list);
-  }));
+    $('file').value = '';  // also when busy, so that the same file can be chosen again
+    task(() => takeFiles(list));
+  });
   $('run').addEventListener('click', () => task(reconstruct));
   $('next').addEventListener('click', () => showPhoto(at + 1));
   $('ply').addEventListener('click', () => files.download(files.ply(result.gaussians), `${stem()}_gaussians.ply`));
