@@ -65,7 +65,7 @@ lint: $(READY)
 SITE_TESTS := $(addprefix tests/test_,$(addsuffix .py,book lab lab_network links numbers outputs pages release solutions))
 
 test: lint
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) test-package test-site
+	@$(MAKE) --no-print-directory -j2 test-package test-site
 
 test-package: $(READY)
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(SITE_TESTS))
