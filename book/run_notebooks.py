@@ -48,11 +48,17 @@ LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "pytho
 # No progress bars, no hash randomness, no debugger notices: nothing in the outputs that a second run would change.
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
-# Run last and taken out again: the peak of the kernel's memory in MB, 0 where the system does not tell.
-PROBE = """try:
-    import resource, sys
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
-except ImportError:
+# Run last and taken out again: the peak of the kernel's memory in MB, 0 where the system does not tell. On Linux getrusage
+# would count what the process that started the kernel held at that moment.
+PROBE = """import pathlib, sys
+try:
+    if sys.platform == "linux":
+        (line,) = (line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        print(int(line.split()[1]) * 1024 / 1e6)
+    else:
+        import resource
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+except (ImportError, OSError, ValueError):
     print(0)
 """
 CELL_KEYS = ("tags", "mystnb")  # the cell metadata that readers of the notebook use
