@@ -153,6 +153,7 @@ def _file(reference: Reference, entry: Entry) -> str:
 
 def prose(reference: Reference, text: str, module: str, names: tuple[str, ...] = ()) -> str:
     """A docstring as MyST: known names become links, parameters and errors paragraphs of their own, commands code."""
+    text = arguments_listed(text)
     fenced = COMMAND.split(text)
     commands = COMMAND.findall(text)
     out = []
@@ -168,6 +169,12 @@ def prose(reference: Reference, text: str, module: str, names: tuple[str, ...] =
         if index < len(commands):
             out.append(f"```bash\n{commands[index].strip()}\n```")
     return "\n\n".join(part.strip("\n") for part in out)
+
+
+def arguments_listed(text: str) -> str:
+    """A docstring whose section "Args:", from which the command line takes its help, is a list."""
+    before, head, after = text.partition("\nArgs:\n")
+    return f"{before}\n" + re.sub(r"^ {4}(\w+): ", r"- `\1`: ", after, flags=re.MULTILINE) if head else text
 
 
 def linked(reference: Reference, module: str, name: str) -> str:
