@@ -24,6 +24,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
+SENTENCE_END = re.compile(r"(?<=\.)(?<!App\.)(?<!Tab\.)(?<!\bal\.) ")  # not in "App. A.3" and "et al. 2018"
 COMMAND = re.compile(r"(?:^(?:lrmzero|python|make|torchrun) .*\n?)+", re.MULTILINE)
 EVERYWHERE = ("use_style",)  # in every chapter's setup: says nothing of a chapter
 
@@ -108,7 +109,7 @@ def summary(entry: Entry) -> str:
     """The first sentence of a docstring, for a table."""
     if not entry.text:
         return "–"
-    return escaped(re.split(r"(?<=\.) ", entry.first_line)[0])
+    return escaped(SENTENCE_END.split(entry.first_line)[0])
 
 
 def entry_text(reference: Reference, entry: Entry, fence: str = "`````") -> str:
