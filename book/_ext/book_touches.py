@@ -45,7 +45,8 @@ def repaired(page: str) -> str:
     Tables that pandas wrote scroll in a box as the theme's own do (its script lets the keyboard reach that box), and their
     headers say what they head. Entries of the bibliography are items of a list (ARIA withdrew their former role). A long
     signature is a block of lines, not a list of definitions without terms. The arrow that opens a part of the sidebar names
-    the part. A folded cell is called what is written on it. The book's name lies in a landmark. The icons are glyphs of the theme's font, so its 1.5 MB script that draws
+    the part. A folded cell is called what is written on it. The book's name lies in a landmark.
+    The icons are glyphs of the theme's font, so its 1.5 MB script that draws
     them again can go. Without JavaScript nobody resolves the theme "auto", which leaves the page without colours: it is light.
     """
     page = page.replace('data-theme="auto"', 'data-theme="light"', 1)
