@@ -26,6 +26,7 @@ from sphinx.util.nodes import make_refnode
 MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
 SENTENCE_END = re.compile(r"(?<=\.)(?<!App\.)(?<!Tab\.)(?<!\bal\.) ")  # not in "App. A.3" and "et al. 2018"
 COMMAND = re.compile(r"(?:^(?:lrmzero|python|make|torchrun) .*\n?)+", re.MULTILINE)
+FILE_NAME = re.compile(r"((?:[\w.-]+/)*[\w-]+\.(?:md|py|sh))\b")  # outside code the page would link it as a site of that name
 EVERYWHERE = ("use_style",)  # in every chapter's setup: says nothing of a chapter
 
 
@@ -188,8 +189,12 @@ def linked(reference: Reference, module: str, name: str) -> str:
 def escaped(text: str, code=lambda name: f"`{name}`") -> str:
     """Prose whose asterisks, dollars and angles mean themselves; what stands in backticks goes through `code`."""
     parts = re.split(r"`([^`\n]+)`", text)
-    plain = lambda part: re.sub(r"([*$<\\_#~])", r"\\\1", part)  # noqa: E731
-    return "".join(code(part) if index % 2 else plain(part) for index, part in enumerate(parts))
+    return "".join(code(part) if index % 2 else _plain(part) for index, part in enumerate(parts))
+
+
+def _plain(text: str) -> str:
+    parts = FILE_NAME.split(text)
+    return "".join(f"`{part}`" if index % 2 else re.sub(r"([*$<\\_#~])", r"\\\1", part) for index, part in enumerate(parts))
 
 
 class SeeAlso(SphinxTransform):
