@@ -24,7 +24,9 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
 MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
+SENTENCE_END = re.compile(r"(?<=\.)(?<!App\.)(?<!Tab\.)(?<!\bal\.) ")  # not in "App. A.3" and "et al. 2018"
 COMMAND = re.compile(r"(?:^(?:lrmzero|python|make|torchrun) .*\n?)+", re.MULTILINE)
+FILE_NAME = re.compile(r"((?:[\w.-]+/)*[\w-]+\.(?:md|py|sh))\b")  # outside code the page would link it as a site of that name
 EVERYWHERE = ("use_style",)  # in every chapter's setup: says nothing of a chapter
 
 
@@ -108,7 +110,7 @@ def summary(entry: Entry) -> str:
     """The first sentence of a docstring, for a table."""
     if not entry.text:
         return "–"
-    return escaped(re.split(r"(?<=\.) ", entry.first_line)[0])
+    return escaped(SENTENCE_END.split(entry.first_line)[0])
 
 
 def entry_text(reference: Reference, entry: Entry, fence: str = "`````") -> str:
@@ -153,6 +155,7 @@ def _file(reference: Reference, entry: Entry) -> str:
 
 def prose(reference: Reference, text: str, module: str, names: tuple[str, ...] = ()) -> str:
     """A docstring as MyST: known names become links, parameters and errors paragraphs of their own, commands code."""
+    text = arguments_listed(text)
     fenced = COMMAND.split(text)
     commands = COMMAND.findall(text)
     out = []
@@ -170,6 +173,12 @@ def prose(reference: Reference, text: str, module: str, names: tuple[str, ...] =
     return "\n\n".join(part.strip("\n") for part in out)
 
 
+def arguments_listed(text: str) -> str:
+    """A docstring whose section "Args:", from which the command line takes its help, is a list."""
+    before, head, after = text.partition("\nArgs:\n")
+    return f"{before}\n" + re.sub(r"^ {4}(\w+): ", r"- `\1`: ", after, flags=re.MULTILINE) if head else text
+
+
 def linked(reference: Reference, module: str, name: str) -> str:
     """A name in code font, and a link if it is documented."""
     entry = reference.index.meant(module, name) if re.fullmatch(r"[\w.]+", name) else None
@@ -180,8 +189,12 @@ def linked(reference: Reference, module: str, name: str) -> str:
 def escaped(text: str, code=lambda name: f"`{name}`") -> str:
     """Prose whose asterisks, dollars and angles mean themselves; what stands in backticks goes through `code`."""
     parts = re.split(r"`([^`\n]+)`", text)
-    plain = lambda part: re.sub(r"([*$<\\_#~])", r"\\\1", part)  # noqa: E731
-    return "".join(code(part) if index % 2 else plain(part) for index, part in enumerate(parts))
+    return "".join(code(part) if index % 2 else _plain(part) for index, part in enumerate(parts))
+
+
+def _plain(text: str) -> str:
+    parts = FILE_NAME.split(text)
+    return "".join(f"`{part}`" if index % 2 else re.sub(r"([*$<\\_#~])", r"\\\1", part) for index, part in enumerate(parts))
 
 
 class SeeAlso(SphinxTransform):

@@ -45,7 +45,8 @@ def repaired(page: str) -> str:
     Tables that pandas wrote scroll in a box as the theme's own do (its script lets the keyboard reach that box), and their
     headers say what they head. Entries of the bibliography are items of a list (ARIA withdrew their former role). A long
     signature is a block of lines, not a list of definitions without terms. The arrow that opens a part of the sidebar names
-    the part. The book's name lies in a landmark. The icons are glyphs of the theme's font, so its 1.5 MB script that draws
+    the part. A folded cell is called what is written on it. The book's name lies in a landmark.
+    The icons are glyphs of the theme's font, so its 1.5 MB script that draws
     them again can go. Without JavaScript nobody resolves the theme "auto", which leaves the page without colours: it is light.
     """
     page = page.replace('data-theme="auto"', 'data-theme="light"', 1)
@@ -53,6 +54,7 @@ def repaired(page: str) -> str:
     page = page.replace('role="doc-biblioentry"', 'role="listitem"')
     page = re.sub(r'(class="sig-paren">\(</span>\s*)<dl>(.*?)</dl>', _lines_of_signature, page, flags=re.S)
     page = re.sub(r">([^<>]*)</a><details([^>]*)><summary>", r'>\1</a><details\2><summary aria-label="Pages under \1">', page)
+    page = page.replace('<summary aria-label="Toggle hidden content">', "<summary>")
     page = re.sub(r'<a class="navbar-brand logo".*?</a>', r'<nav aria-label="First page">\g<0></nav>', page, flags=re.S)
     return re.sub(r"\s*<script[^>]*/fontawesome\.js[^>]*></script>", "", page)
 

@@ -59,14 +59,35 @@
     return change;
   };
 
+  // A 3-D figure fits its scene by height and would cut the sides where it is narrower than high: there the camera stands back.
+  const stoodBack = (layout) => {
+    const { l, r, t, b } = layout.margin, change = {};
+    for (const key of Object.keys(layout).filter((name) => /^scene\d*$/.test(name))) {
+      const { domain, camera } = layout[key];
+      const width = (layout.width - l - r) * (domain.x[1] - domain.x[0]), height = (layout.height - t - b) * (domain.y[1] - domain.y[0]);
+      const back = Math.max(1, (1.25 * height) / width);
+      for (const axis of "xyz") change[`${key}.camera.eye.${axis}`] = back * camera.eye[axis];
+    }
+    return change;
+  };
+
+  // Plotly turns every wheel event over a 3-D figure into zoom. Here the wheel scrolls the page until the figure was pressed.
+  const scrollPast = (target) => {
+    let pressed = false;
+    target.addEventListener("pointerdown", () => (pressed = true), true);
+    target.addEventListener("pointerleave", () => (pressed = false));
+    target.addEventListener("wheel", (event) => pressed || event.ctrlKey || event.stopPropagation(), { capture: true, passive: true });
+  };
+
   const draw = async (wrapper) => {
     const target = wrapper.querySelector(".plotly-target");
     const [spec, Plotly] = await Promise.all([specOf(wrapper.querySelector(".plotly-spec")), load()]);
     spec.config = { responsive: true, displaylogo: false, ...spec.config };
     target.hidden = false;
     wrapper.classList.add("drawn");
+    scrollPast(target);
     await Plotly.newPlot(target, spec);
-    await Plotly.relayout(target, themed(target._fullLayout));
+    await Plotly.relayout(target, { ...themed(target._fullLayout), ...stoodBack(target._fullLayout) });
     target.dataset.drawn = "true";
   };
 
