@@ -1,9 +1,10 @@
 """Before the calls on a machine on loan: what it lacks goes into .whl, and the checkout becomes small enough to travel.
 
-    python -m benchmarks.gpu_pack /work/shared/data     wheels, views of the real test objects, the commit; a lean checkout
-    python -m benchmarks.gpu_pack --restore             the whole checkout again
+    python -m benchmarks.gpu_pack REAL THERE     wheels, views of the real test objects, the commit; a lean checkout
+    python -m benchmarks.gpu_pack --restore      the whole checkout again
 
-The folder .whl is ignored by git. What is there already (KINDS.md says) is not carried.
+REAL is a folder of objects with splits.json. THERE is a text that ends with what the machine has, "Packages: numpy, torch, ...":
+that is not carried. The folder .whl is ignored by git.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from lrmzero_lite.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, VIEWS, COMMIT = ROOT / ".whl", "views.npz", "commit"
-KINDS = Path("/work/.library/device/KINDS.md")
 WANTED = ("gsplat", "manifold3d", "trimesh", "tyro", "plotly", "papermill", "jupytext", "ipykernel")
 PYTHON = {
     "python_version": "3.12", "python_full_version": "3.12.3", "sys_platform": "linux", "platform_system": "Linux",
@@ -46,7 +46,7 @@ def canonical(name: str) -> str:
 
 
 def already_there(text: str) -> set[str]:
-    """Package names of the last list in KINDS.md."""
+    """The names after the last "Packages: " of a text."""
     return {canonical(name) for name in text.rpartition("Packages: ")[2].strip().rstrip(".").split(",")}
 
 
@@ -95,22 +95,25 @@ def main(arguments: list[str] | None = None) -> None:
     """Gather, or restore."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("real", nargs="?", type=Path, help="folder of real objects with splits.json")
+    parser.add_argument("there", nargs="?", type=Path, help="text that ends with the packages of the machine")
     parser.add_argument("--restore", action="store_true", help="bring the whole checkout back and remove .whl")
     given = parser.parse_args(arguments)
     if given.restore:
         git("sparse-checkout", "disable")
         shutil.rmtree(FOLDER, ignore_errors=True)
         return
-    if given.real is None:
-        raise SystemExit("Name the folder of real objects (with splits.json), or --restore.")
-    if not KINDS.exists():
-        raise SystemExit(f"{KINDS} is not here, so that nobody knows what the machine lacks; this script is for loans only.")
+    if given.real is None or given.there is None:
+        raise SystemExit(
+            "Name the folder of real objects (with splits.json) and the text with the machine's packages, or --restore."
+        )
+    if not given.there.is_file() or "Packages: " not in given.there.read_text():
+        raise SystemExit(f"{given.there} names no packages; give a text that ends with a line such as Packages: numpy, torch.")
     if git("status", "--porcelain", "--untracked-files=no"):
         raise SystemExit("The checkout has uncommitted changes; commit them first, so that results can name their commit.")
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.whl"):
         old.unlink()
-    download(missing(WANTED, already_there(KINDS.read_text()) | UNUSED), FOLDER)
+    download(missing(WANTED, already_there(given.there.read_text()) | UNUSED), FOLDER)
     pack(prepare(real_objects(given.real), "gso4", 256), "gso4", FOLDER / VIEWS)
     write_text(FOLDER / COMMIT, git("rev-parse", "HEAD"))
     lean()
