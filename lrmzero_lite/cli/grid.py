@@ -64,8 +64,7 @@ def grid(
 
 def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) -> None:
     """One grid."""
-    from ..experiments.campaign import cost_sentence, one, prepare, results_folder, run_grid
-    from ..experiments.gather import gather
+    from ..experiments.campaign import cost_sentence, gather_and_compare, one, prepare, results_folder, run_grid
 
     left = [key for key in laboratory.grid.keys if do == "cost" and not laboratory.is_done(key)]
     if only is not None:
@@ -75,7 +74,7 @@ def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) ->
     elif do == "prepare":
         prepare(laboratory, workers=os.cpu_count() or 1)
     elif do == "gather":
-        print(gather(laboratory, out or results_folder(laboratory, whole=not (arms or seeds))))
+        print(gather_and_compare(laboratory, out or results_folder(laboratory, whole=not (arms or seeds))))
     elif do == "cost":
         said = cost_sentence(laboratory, left, backend) if left else "Everything is done."
         print(f"{laboratory.grid.name}: {said}")

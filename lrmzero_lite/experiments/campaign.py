@@ -18,7 +18,9 @@ from .cost import estimate
 from .data_mix import make_pool
 from .gather import gather
 from .grid import Grid
+from .grid_results import load_grid
 from .one_run import Laboratory, carry_out_run
+from .repeats import repeats_of
 
 RESULTS = Path("book") / "results" / "grids"
 BOOK_RUNG = "lite"
@@ -65,7 +67,15 @@ def run_grid(
         folder = launch_folder(laboratory, name)
         carry_out(left, command, backend, is_done=laboratory.is_done, folder=folder, then=then, say=say)
     if all(map(laboratory.is_done, left)):
-        gather(laboratory, out)
+        gather_and_compare(laboratory, out, say)
+    return out
+
+
+def gather_and_compare(laboratory: Laboratory, out: Path, say: Callable[[str], None] = SAY) -> Path:
+    """Gather, and say how the runs compare with the same runs in the results that were there."""
+    repeats = repeats_of(load_grid(gather(laboratory, out)))
+    if repeats is not None:
+        say(repeats.sentence())
     return out
 
 

@@ -24,6 +24,7 @@ from ..provenance import Provenance
 from ..train.monitor import COLUMNS, SAMPLE, read_log
 from .grid_results import CURVES_FILE, GRID_FILE, RESULTS_FILE, RUNS_FILE
 from .one_run import RECORD, Laboratory, diagnosis_of
+from .repeats import as_entry, mean_psnr, repeats_in
 from .test_objects import kind_of
 
 SAMPLES = "samples"
@@ -37,6 +38,7 @@ LEFT_OUT = ("seconds",)  # columns of a log that no two runs agree on
 def gather(laboratory: Laboratory, out: Path) -> Path:
     """Write the results of the runs that are done into `out`; runs that are not are listed in grid.json.
 
+    Results of the same runs that lie there are compared with these before they are written over (`repeats`).
     Raises InputError if none is done.
     """
     grid, out = laboratory.grid, Path(out)
@@ -48,11 +50,12 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     rows = [row for key, (_, judged) in folders.items() for row in _object_rows(judged, *key)]
     said = lambda key: diagnosis_of(laboratory, grid.arm(key[0]), key[1])
     became = [{"arm": key[0], "seed": key[1], **records[key]["what"], **said(key)} for key in done]
+    made = {f"{arm}, seed {seed}": records[arm, seed]["made"] for arm, seed in done}
+    repeats = repeats_in(out, became, made, mean_psnr(rows))
     _write(out / RUNS_FILE, became, RUN_COLUMNS)
     _write(out / RESULTS_FILE, rows, ["arm", "seed", "set", "kind", "object", *METRICS])
     _write(out / CURVES_FILE, [row for key, (folder, _) in folders.items() for row in _log_rows(folder, *key)])
     _save_samples(out / SAMPLES, {key: folder / SAMPLE for key, (folder, _) in folders.items()})
-    made = {f"{arm}, seed {seed}": records[arm, seed]["made"] for arm, seed in done}
     seconds = sum(entry["cpu_seconds"] for entry in made.values())
     settings = _settings(laboratory)
     unit = " and ".join(sorted({entry.get("unit", "CPU") for entry in made.values()}))  # of the runs, not of who gathers
@@ -62,7 +65,7 @@ def gather(laboratory: Laboratory, out: Path) -> Path:
     missing = [f"{arm}, seed {seed}" for arm, seed in grid.keys if (arm, seed) not in records]
     counts = {name: len({row["object"] for row in rows if row["set"] == name}) for name in dict.fromkeys(r["set"] for r in rows)}
     found = {**settings, "sets": counts, "missing": missing, "runs": made, "cpu_seconds": round(seconds, 1), "unit": unit}
-    write_json(out / GRID_FILE, {**found, "provenance": provenance})
+    write_json(out / GRID_FILE, {**found, **as_entry(repeats), "provenance": provenance})
     return out
 
 
