@@ -150,6 +150,7 @@ AUGMENTATIONS = (
 PERCEPTUAL = Pairs("stability_paper", ("weight 0.2", "weight 0.5"), "row", ((3, 2),))  # the paper's own change, all else equal
 CLIP = Pairs("stability_paper", ("clip -1.6", "clip -1.2"), "row", ((7, 5), (6, 8), (10, 11)))  # all that differ in it alone
 ANGLE = Pairs("stability_paper", ("40 degrees", "60 degrees"), "row", ((8, 5), (6, 7), (9, 10)))
+COUNTS = Pairs("stability_counts", ("few more often", "always nine"), arms=(("one to nine, few more often", "always nine"),))
 STABILITY = (
     Claim(
         "The more objects are cut, the more runs fail at the same learning rate.",
@@ -192,6 +193,13 @@ STABILITY = (
         (PaperGap("10", 10, 9), PaperGap("10", 7, 6)),
         PairedGain(ANGLE),
         larger="The same as for the clip.",
+    ),
+    Claim(
+        "The more primitives an object with cuts has, the more runs fail.",
+        "App. F",
+        ("in words",),
+        Failures(COUNTS),
+        larger=LONGER,
     ),
     Claim(
         "Height fields add little instability.",

@@ -23,7 +23,7 @@ OF_SETTINGS = {  # factor -> RunConfig by path
     "view angle": "train.sampling.view_angle",
 }
 OF_DATA = {"boolean share": "boolean", "wireframe share": "wireframe", "height fields": "height_fields"}  # factor -> DataMix
-OF_AXES = ("steps", "width", "objects", "network", "guards")
+OF_AXES = ("steps", "width", "objects", "network", "guards", "primitives")
 
 
 def with_factors(results: GridResults) -> GridResults:
@@ -141,13 +141,13 @@ def paper_rows_table(paper: Mapping[str, Any], results: GridResults, sets: Seque
         score = row["cells"]["GSO"]["psnr"]
         cells = [row["id"], row["mix"], row["perceptual_weight"], row["log_scale_max"], f"{row['view_angle']}°"]
         cells.append("**failed**" if score is None else f"{score:.2f}")
-        cells += [_our_cell(results, arms[row["id"], rate], sets) if (row["id"], rate) in arms else "not run" for rate in rates]
+        cells += [outcome_cell(results, arms[row["id"], rate], sets) if (row["id"], rate) in arms else "not run" for rate in rates]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + f"\n\n{content['source']}. {content['note']}\n"
 
 
-def _our_cell(results: GridResults, arm: str, sets: Sequence[str]) -> str:
-    """How many runs of an arm failed, and the PSNR of those that trained."""
+def outcome_cell(results: GridResults, arm: str, sets: Sequence[str]) -> str:
+    """How many runs of an arm failed, and the mean PSNR on these test sets of those that trained."""
     try:
         ended = endings(results, [arm])
     except InputError:
