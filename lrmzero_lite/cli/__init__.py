@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from pathlib import Path
 
 import tyro
 
@@ -45,6 +47,7 @@ COMMANDS = {verb.__name__: verb for verb in VERBS}
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. A user's error is one sentence on stderr and exit status 2."""
+    warnings.formatwarning = _in_one_line
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lrmzero", description=__doc__.split("\n")[0], args=arguments)
     except InputError as error:
@@ -59,3 +62,19 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         os._exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"lrmzero: {error.filename} cannot be used ({error.strerror}); check the path and its rights.", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+_as_python_does = warnings.formatwarning
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _in_one_line(message, category, filename, *where) -> str:
+    """Our own warnings are for users, who need no line of code."""
+    if _PACKAGE in Path(filename).parents:
+        return f"lrmzero: {message}\n"
+    return _as_python_does(message, category, filename, *where)

@@ -8,6 +8,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
+from .arguments import check_folder, check_positive
 
 
 def convert(
@@ -43,6 +44,8 @@ def convert(
 
     if not 0 <= min_opacity <= 1:
         raise InputError(f"--min-opacity is {min_opacity}; give a number from 0 to 1.")
+    check_positive(max_scale=max_scale)
+    check_folder(out.parent)
     opened = stream(source, drop_broken=drop_broken)
     degree = opened.sh_degree if sh_degree is None else sh_degree
     if out.name.lower().endswith(".splat"):

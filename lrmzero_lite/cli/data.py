@@ -30,6 +30,8 @@ def verify(folder: Positional[Path], resynthesize: int = 0, draw: int = 0) -> No
     from ..data.collection import MANIFEST
 
     if (folder / MANIFEST).exists():
+        if resynthesize:
+            raise InputError(f"--resynthesize {resynthesize} is for shards, but {folder} holds downloaded objects; leave it out.")
         _verify_collection(folder)
     else:
         _verify_shards(folder, resynthesize, draw)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
-from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, is_first_process, load_views, pick_device
+from .arguments import (
+    HELD_OUT,
+    Align,
+    BackgroundChoice,
+    Device,
+    Rung,
+    check_folder,
+    check_positive,
+    is_first_process,
+    load_views,
+    pick_device,
+)
 
 if TYPE_CHECKING:
     from ..data.mesh_source import MeshSource
@@ -63,6 +74,7 @@ def train(
     from ..presets import preset as preset_of
     from ..train import train as run_training
 
+    check_folder(out)
     run = preset_of(preset)
     plan = replace(run.train.scaled(steps, batch, lr_factor), seed=seed, parallel=parallel or run.train.parallel)
     model = replace(run.model, qk_norm=qk_norm or run.model.qk_norm)
@@ -120,6 +132,8 @@ def reconstruct(
     from ..render import render_mesh, render_splats
     from ..viz import save_splat_html
 
+    check_folder(out)
+    check_positive(size=size)
     started = time.perf_counter()
     device = pick_device(device)
     model, size = load_model(weights, device), size or int(read_about(weights)["size"])
@@ -149,4 +163,3 @@ def _real_objects(folder: Path, run: RunConfig) -> list[MeshSource]:
 
     found = split_objects(folder, "real_train") if (folder / "splits.json").exists() else find_objects(folder)
     return [MeshSource([ref.path for ref in found], views) for views in run.views_of_sizes]
-
