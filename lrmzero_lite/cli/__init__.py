@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
 import tyro
 
+from .. import __version__
 from ..errors import InputError
 from ..train.interruption import Interrupted
 from .arguments import is_first_process
@@ -48,6 +50,13 @@ COMMANDS = {verb.__name__: verb for verb in VERBS}
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. A user's error is one sentence on stderr and exit status 2."""
     warnings.formatwarning = _in_one_line
+    given = sys.argv[1:] if arguments is None else arguments
+    if given in ([], ["-h"], ["--help"]):
+        print(overview())
+        raise SystemExit(0 if given else 2)
+    if given == ["--version"]:
+        print(f"lrmzero-lite {__version__}")
+        return
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="lrmzero", description=__doc__.split("\n")[0], args=arguments)
     except InputError as error:
@@ -67,6 +76,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"lrmzero: {error.filename} cannot be used ({error.strerror}); check the path and its rights.", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def overview() -> str:
+    """Every verb with the first sentence of its help."""
+    lines = ["usage: lrmzero VERB ...", ""]
+    for name, verb in COMMANDS.items():
+        sentence = " ".join(verb.__doc__.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+        lines += textwrap.wrap(f"{name:<13}{sentence}.", 100, initial_indent="  ", subsequent_indent=" " * 15)
+    return "\n".join([*lines, "", "lrmzero VERB --help says the options of a verb, lrmzero --version the version."])
 
 
 _as_python_does = warnings.formatwarning

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..errors import InputError
-from .arguments import Rung, check_folder, check_positive, load_object
+from .arguments import Rung, check_folder, check_not_negative, check_positive, load_object
 
 MESHES = 256  # a range this long becomes shards, unless --format says otherwise
 
@@ -136,8 +136,7 @@ def render(
 
     check_folder(out)
     check_positive(count=count, size=size, supersample=supersample)
-    if seed < 0:
-        raise InputError(f"--seed is {seed}; give 0 or more.")
+    check_not_negative(seed=seed)
     views = {
         "gso64": lambda: sets.gso_cameras(size),
         "orbit": lambda: sets.orbit_cameras(count, size),

@@ -107,7 +107,8 @@ def fit(
             save_checkpoint(Path(out), state | {"density": density and density.state})
 
     started, before = time.perf_counter(), elapsed
-    bar = tqdm(total=None if seconds else config.steps, initial=step, unit="step", disable=not progress, mininterval=0.5)
+    shown = {"disable": None if progress else True, "mininterval": 0.5}
+    bar = tqdm(total=None if seconds else config.steps, initial=step, unit="step", **shown)
     while (elapsed < seconds) if seconds is not None else (step < config.steps):
         done = step / config.steps if seconds is None else elapsed / seconds
         for name, optimizer in optimizers.items():
