@@ -38,23 +38,23 @@ def check_folder(out: Path) -> None:
     """Before any work: raises InputError if `out` is no folder, cannot become one or may not be written into."""
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise InputError(f"Cannot write into {out}: {there} is a file; name a folder.")
+        raise InputError(f"Cannot write into {out}: {there} is a file; choose another --out.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"Cannot write into {out}: {there} does not allow it; choose another folder, or change its rights.")
+        raise InputError(f"Cannot write into {out}: {there} does not allow it; choose another --out, or change its rights.")
 
 
 def check_positive(**options: float | None) -> None:
     """Raises InputError for the first option that is given and not above 0."""
     for name, value in options.items():
         if value is not None and not value > 0:
-            raise InputError(f"--{name.replace('_', '-')} is {value}; give more than 0, or leave it out for the default.")
+            raise InputError(f"{name} = {value} must be above 0; leave it out for the default.")
 
 
 def check_not_negative(**options: float | None) -> None:
     """Raises InputError for the first option that is given and below 0, or not a number."""
     for name, value in options.items():
         if value is not None and not value >= 0:
-            raise InputError(f"--{name.replace('_', '-')} is {value}; give 0 or more.")
+            raise InputError(f"{name} = {value} must be 0 or more.")
 
 
 def is_first_process() -> bool:

@@ -32,8 +32,8 @@ class ShardSource:
         if not (self.folder / MANIFEST).exists() and (self.folder / CONFIG).exists():
             raise InputError(f"{self.folder} is unfinished: it has no {MANIFEST}; run the same `lrmzero synthesize` again.")
         if not (self.folder / MANIFEST).exists():
-            what = f"holds no shards (it has no {MANIFEST})" if self.folder.exists() else "does not exist"
-            raise InputError(f"{self.folder} {what}; give a folder that `lrmzero synthesize --format shards` wrote.")
+            lacks = f"{self.folder} holds no shards (there is no {MANIFEST})"
+            raise InputError(f"{lacks}; give a folder that `lrmzero synthesize --format shards` wrote.")
         manifest = read_json(self.folder / MANIFEST)
         self.size, self.reuse = manifest["views"]["size"], manifest.get("reuse", 1)
         self.has_depth, self.rig = manifest["views"].get("depth", True), manifest["views"].get("rig", 0)
