@@ -44,6 +44,7 @@ from .photos import photos
 from .turntable import turntable
 
 VERBS = (synthesize, verify, data, render, photos, train, grid, evaluate, reconstruct, fit, mesh, turntable, convert, export)
+GO_ON = {"synthesize", "data", "train", "grid", "evaluate", "fit"}  # keep what is done
 COMMANDS = {verb.__name__: verb for verb in VERBS}
 
 
@@ -67,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"lrmzero: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.signal) from None
     except KeyboardInterrupt:
-        print("lrmzero: stopped; run the same command again to go on.", file=sys.stderr)
+        then = "run the same command again to go on" if given[0] in GO_ON else "the same command begins anew"
+        print(f"lrmzero: stopped; {then}.", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         os._exit(0)
