@@ -76,26 +76,29 @@ def sentence() -> str:
 
 
 def optimised() -> list[str]:
-    """What per-object optimisation makes of the same input views: one sentence per protocol."""
-    lines = []
-    for protocol, views in (("gso4", 4), ("gso8", 8)):
-        paths = sorted((BOOK / "results" / "fit").glob(f"*_{protocol}/summary.json"), reverse=True)
-        methods = [(s["method"], s["methods"][s["method"]]["psnr"]) for s in (json.loads(p.read_text()) for p in paths)]
-        if methods:
-            scores = "; ".join(f"{name}: {cell(psnr)}" for name, psnr in methods)
-            title = f"Per-object optimisation (`lrmzero fit`) on the same GSO objects, {views} input views: "
-            lines.append(f"{title}{scores}{timed(protocol)}.")
-    return ["", *lines] if lines else []
+    """Markdown: what per-object optimisation makes of the same input views, beside the network alone; a row per protocol."""
+    scores = {views: fitted(protocol) for protocol, views in (("gso4", "4 input views"), ("gso8", "8 input views"))}
+    methods = list(dict.fromkeys(method for found in scores.values() for method in found))
+    if not methods:
+        return []
+    rows = [[title, *(found.get(method, "–") for method in methods)] for title, found in scores.items()]
+    table = [f"| {' | '.join(row)} |" for row in [[f"GSO, {NETWORKS[0].split('-')[1]} px", *methods], *rows]]
+    says = f"Gaussians optimised per object (`lrmzero fit`), from nothing (3DGS) or from what `{NETWORKS[0]}` predicts, beside"
+    return ["", f"{says} the network alone, on the same objects:", "", table[0], "|---" * (1 + len(methods)) + "|", *table[1:]]
 
 
-def timed(protocol: str) -> str:
-    """What the same optimisation reaches in the network's own time and in ten times it."""
+def fitted(protocol: str) -> dict[str, str]:
+    """PSNR by method: the network alone, 3DGS in its time and in ten times it, the longer fits."""
     path = BOOK / "results" / "eval" / f"{NETWORKS[0]}_gso_{protocol}" / "summary.json"
     summary = json.loads(path.read_text()) if path.exists() else {}
-    text = ""
-    for (name, row), time in zip((summary.get("budgets") or {"rows": {}})["rows"].items(), ("the time", "ten times the time")):
-        text += f"; 3DGS in {time} that {NETWORKS[0]} takes ({row['steps']} steps): {cell(summary['methods'][name]['psnr'])}"
-    return text
+    scores = {f"`{NETWORKS[0]}`": cell(summary["methods"][summary["method"]]["psnr"])} if summary else {}
+    budgets = (summary.get("budgets") or {"rows": {}})["rows"].items()
+    for (name, row), time in zip(budgets, ("its time", "ten times its time")):
+        scores[f"3DGS in {time}"] = f"{cell(summary['methods'][name]['psnr'])} ({row['steps']} steps)"
+    for path in sorted((BOOK / "results" / "fit").glob(f"*_{protocol}/summary.json")):
+        fit = json.loads(path.read_text())
+        scores[fit["method"]] = cell(fit["methods"][fit["method"]]["psnr"])
+    return scores
 
 
 def with_headline(text: str) -> str:

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lrmzero_lite import Gaussians, PosedViews, orbit_cameras
-from lrmzero_lite.cli import main
+from lrmzero_lite import Gaussians, PosedViews, __version__, orbit_cameras
+from lrmzero_lite.cli import COMMANDS, main
 from lrmzero_lite.data import save_transforms
 from lrmzero_lite.model import GSLRM, ModelConfig, save_model
 from lrmzero_lite.render import render_mesh
@@ -225,6 +225,56 @@ def test_wrong_arguments_are_named(arguments, words, capsys, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "picture.jpeg").write_bytes(b"")
     assert words in fails(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("synthesize --seeds 0:1 --out x --format glb --views 3", "--views is for shards"),
+        ("synthesize --seeds 0:1 --out x --ray-address auto", "--engine ray"),
+        ("render sample:mug --out file/x", "file is a file"),
+        ("render sample:mug --out x --cameras random --count -1", "count = -1"),
+        ("render sample:mug --out x --cameras random --seed -1", "seed = -1"),
+        ("reconstruct pictures --out x", "holds pictures but no camera file"),
+        ("reconstruct pictures/a.jpg --out x", "--layout"),
+        ("reconstruct sample:mug --out x --size 0", "size = 0"),
+        ("fit sample:mug --out file", "file is a file"),
+        ("train --preset smoke --out x --data pictures", "pictures holds no shards"),
+        ("train --preset smoke --out x --minutes nan", "minutes = nan"),
+        ("export lite-64 --out file/x.onnx", "file is a file"),
+        ("turntable g.ply --out x.gif --fps 0", "fps = 0.0"),
+        ("photos file --out x", "file is no camera file"),
+        ("grid no.yaml", "no.yaml does not exist"),
+        ("verify pictures", "pictures holds no shards"),
+    ],
+)
+def test_wrong_values_are_refused_before_any_work(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "a.jpg")
+    before = left_over(tmp_path)
+    assert words in fails(capsys, *arguments.split())
+    assert left_over(tmp_path) == before
+
+
+def test_empty_pictures(tmp_path, capsys, tiny_weights):
+    PosedViews(torch.zeros(3, 32, 32, 4), orbit_cameras(3, 32)).save(tmp_path / "empty")
+    line = fails(capsys, "reconstruct", tmp_path / "empty", "--out", tmp_path / "out", "--weights", tiny_weights)
+    assert "no pixel of the 3 views is covered" in line and left_over(tmp_path / "out") == []
+
+
+def test_overview_names_every_verb_on_a_page(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0 and len(said.splitlines()) < 45
+    assert all(f"\n  {verb} " in said for verb in COMMANDS)
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    main(["--version"])
+    assert __version__ in capsys.readouterr().out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

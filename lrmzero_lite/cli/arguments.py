@@ -34,6 +34,29 @@ def pick_device(name: Device) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
+def check_folder(out: Path) -> None:
+    """Before any work: raises InputError if `out` is no folder, cannot become one or may not be written into."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"Cannot write into {out}: {there} is a file; choose another --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"Cannot write into {out}: {there} does not allow it; choose another --out, or change its rights.")
+
+
+def check_positive(**options: float | None) -> None:
+    """Raises InputError for the first option that is given and not above 0."""
+    for name, value in options.items():
+        if value is not None and not value > 0:
+            raise InputError(f"{name} = {value} must be above 0; leave it out for the default.")
+
+
+def check_not_negative(**options: float | None) -> None:
+    """Raises InputError for the first option that is given and below 0, or not a number."""
+    for name, value in options.items():
+        if value is not None and not value >= 0:
+            raise InputError(f"{name} = {value} must be 0 or more.")
+
+
 def is_first_process() -> bool:
     """Of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
@@ -87,8 +110,28 @@ def load_views(
         raise InputError(
             f"--{given[0]} is for photographs, but {path} has no camera file, so it is read as an object; leave it out."
         )
+    _refuse_bare_pictures(Path(path))
     mesh = load_object(path)
     return render_mesh(mesh, gso_cameras(size)[list(STRUCTURED_INPUTS[count])], supersample=3), mesh
+
+
+def _refuse_bare_pictures(path: Path) -> None:
+    """Raises InputError for pictures that nothing says the cameras of."""
+    from ..data.meshes import IMAGE_SUFFIXES, MESH_SUFFIXES, OBJECT_LAYOUTS
+
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise InputError(
+            f"{path} is one picture without a camera; give a mesh, a folder of pictures with a camera file, or, if a generator "
+            "drew several views in it, `lrmzero reconstruct --layout`."
+        )
+    if not path.is_dir() or any((path / marker).exists() for marker in OBJECT_LAYOUTS.values()):
+        return
+    suffixes = [file.suffix.lower() for file in path.iterdir()]
+    if any(s in IMAGE_SUFFIXES for s in suffixes) and not any(s in MESH_SUFFIXES for s in suffixes):
+        raise InputError(
+            f"{path} holds pictures but no camera file; put opencv_cameras.json, transforms.json or COLMAP's text model beside "
+            "them, which COLMAP or nerfstudio's ns-process-data find from overlapping photographs."
+        )
 
 
 def has_cameras(path: Path) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from ..errors import InputError
+from .arguments import check_folder, check_positive
+
+if TYPE_CHECKING:
+    from ..gaussians import Gaussians
 
 
 def convert(
@@ -22,11 +27,13 @@ def convert(
     spz_version: Literal[2, 3, 4] = 3,
     drop_broken: bool = False,
 ) -> None:
-    """Convert Gaussians between .ply, .compressed.ply, .splat and .spz; files of any size pass through little memory.
+    """Convert Gaussians between .ply, .compressed.ply, .splat and .spz, or into an .html page that shows them.
+
+    Files of any size pass through little memory; a page, which needs nothing but a browser, is made in memory.
 
     Args:
         source: The file to read.
-        out: The file to write; its ending says the format.
+        out: The file to write; its ending says the format. For an .html of a large scene, --max-gaussians 500000 keeps it quick.
         min_opacity: Drop Gaussians fainter than this, 0 to 1.
         max_scale: Drop Gaussians whose largest standard deviation is above this, in scene units.
         crop: Keep only means inside the box X0 Y0 Z0 X1 Y1 Z1.
@@ -43,6 +50,8 @@ def convert(
 
     if not 0 <= min_opacity <= 1:
         raise InputError(f"--min-opacity is {min_opacity}; give a number from 0 to 1.")
+    check_positive(max_scale=max_scale)
+    check_folder(out.parent)
     opened = stream(source, drop_broken=drop_broken)
     degree = opened.sh_degree if sh_degree is None else sh_degree
     if out.name.lower().endswith(".splat"):
@@ -82,9 +91,24 @@ def convert(
             first += len(chunk)
             yield chunk.map(lambda x: x[part])  # noqa: B023
 
-    options = {"version": spz_version} if out.name.lower().endswith(".spz") else {}
-    write_stream(out, chosen(), count, degree, **options)
+    if out.suffix == ".html":
+        _write_page(out, chosen(), degree)
+    else:
+        options = {"version": spz_version} if out.name.lower().endswith(".spz") else {}
+        write_stream(out, chosen(), count, degree, **options)
     sizes = [path.stat().st_size / 1e6 for path in (source, out)]
     degrees = f"{degree}" if degree == opened.sh_degree else f"{opened.sh_degree} -> {degree}"
     print(f"{count} of {opened.count} Gaussians, SH degree {degrees}, {sizes[0]:.1f} MB -> {sizes[1]:.1f} MB")
     print(out)
+
+
+def _write_page(out: Path, chunks: Iterator[Gaussians], degree: int) -> None:
+    """The viewer of `reconstruct`, with all chunks in one scene."""
+    import torch
+
+    from ..gaussians import Gaussians
+    from ..viz import save_splat_html
+
+    parts = [chunk.with_sh_degree(degree) for chunk in chunks]
+    fields = ("means", "quats", "scales", "opacities", "sh")
+    save_splat_html(Gaussians(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), out, title=out.stem)

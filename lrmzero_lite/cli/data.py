@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..errors import InputError
+from .arguments import check_not_negative
 
 GIVEN_TO = {  # options that only some data sets have
     "size": ("matsynth",),
@@ -30,6 +31,8 @@ def verify(folder: Positional[Path], resynthesize: int = 0, draw: int = 0) -> No
     from ..data.collection import MANIFEST
 
     if (folder / MANIFEST).exists():
+        if resynthesize:
+            raise InputError(f"--resynthesize {resynthesize} is for shards, but {folder} holds downloaded objects; leave it out.")
         _verify_collection(folder)
     else:
         _verify_shards(folder, resynthesize, draw)
@@ -62,6 +65,7 @@ def data(
     for option, value in given.items():
         if value is not None and what not in GIVEN_TO[option]:
             raise InputError(f"--{option} is not for {what}, only for {' and '.join(GIVEN_TO[option])}; leave it out.")
+    check_not_negative(seed=seed)
     if what == "matsynth":
         from ..data.matsynth import download_matsynth
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ..errors import InputError
-from .arguments import Device, pick_device
+from .arguments import Device, check_folder, check_not_negative, check_positive, pick_device
 
 if TYPE_CHECKING:
     from ..data import ObjectRef
@@ -55,6 +55,9 @@ def evaluate(
     from ..evaluate.results import CSV_FILE
     from ..model import read_about
 
+    check_folder(out)
+    check_positive(size=size, targets=targets)
+    check_not_negative(seed=seed)
     if not weights:
         raise InputError("--weights names nothing to judge; give a shipped name such as lite-128, or a .safetensors file.")
     folders = {name: out / Path(name).stem if len(weights) > 1 else out for name in weights}

@@ -7,6 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ..errors import InputError
+from .arguments import check_folder
 
 
 def export(
@@ -31,8 +32,8 @@ def export(
 
     if out.suffix != ".onnx":
         raise InputError(f"{out} does not end in .onnx; give such a name.")
+    check_folder(out.parent)
     if size is None:
         size = int(read_about(weights)["size"])
-    out.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(weights, out, size=size, separate=separate)
     print(f"Wrote {out} for images of {size} pixels ({out.stat().st_size / 2**20:.1f} MB).")

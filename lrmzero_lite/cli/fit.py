@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from .arguments import HELD_OUT, Device, load_views, pick_device
+from .arguments import HELD_OUT, Device, check_folder, check_not_negative, check_positive, load_views, pick_device
 
 
 def fit(
@@ -50,6 +50,9 @@ def fit(
     from ..fit import fit as optimise
     from ..viz import save_splat_html
 
+    check_folder(out)
+    check_positive(size=size)
+    check_not_negative(seed=seed)
     given = {"steps": steps, "gaussians": gaussians, "sh_degree": sh_degree, "density": density, "seed": seed}
     config = replace(FitConfig() if initial == "none" else REFINE, **{k: v for k, v in given.items() if v is not None})
     device = pick_device(device)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from ..errors import InputError
+from .arguments import check_folder
 
 
 def mesh(
@@ -41,6 +42,7 @@ def mesh(
 
     if out.suffix not in (".glb", ".npz"):
         raise InputError(f"Cannot save a mesh as {out.name}; use .glb or .npz.")
+    check_folder(out.parent)
     started = time.perf_counter()
     gaussians = Gaussians.load(path)
     result = gaussians_to_mesh(

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
-from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, is_first_process, load_views, pick_device
+from .arguments import (
+    HELD_OUT,
+    Align,
+    BackgroundChoice,
+    Device,
+    Rung,
+    check_folder,
+    check_not_negative,
+    check_positive,
+    is_first_process,
+    load_views,
+    pick_device,
+)
 
 if TYPE_CHECKING:
     from ..data.mesh_source import MeshSource
@@ -63,12 +75,16 @@ def train(
     from ..presets import preset as preset_of
     from ..train import train as run_training
 
+    check_folder(out)
+    check_not_negative(minutes=minutes, seed=seed, workers=workers)
     run = preset_of(preset)
     plan = replace(run.train.scaled(steps, batch, lr_factor), seed=seed, parallel=parallel or run.train.parallel)
     model = replace(run.model, qk_norm=qk_norm or run.model.qk_norm)
     run = replace(run, model=model, train=replace(plan, compile=compile or plan.compile))
     if objects and data:
         raise InputError("--data and --objects name two sources; give one of them.")
+    if reuse != 1 and (objects or data):
+        raise InputError(f"--reuse {reuse} is for objects made on the fly; leave it out, or leave out --data and --objects.")
     if objects:
         source = _real_objects(objects, run)
     elif data:
@@ -120,11 +136,15 @@ def reconstruct(
     from ..render import render_mesh, render_splats
     from ..viz import save_splat_html
 
+    check_folder(out)
+    check_positive(size=size)
     started = time.perf_counter()
     device = pick_device(device)
     model, size = load_model(weights, device), size or int(read_about(weights)["size"])
     options = {"layout": layout, "align": align, "masks": masks, "images": images, "background": background, "imitate": imitate}
     posed, mesh = load_views(path, views, size, **options)
+    if not (posed.alpha > 0.5).any():
+        raise InputError(f"{path}: no pixel of the {len(posed)} views is covered; give RGBA images or masks that show an object.")
     posed = posed.resized(size)
     gaussians = predict(model, posed).to("cpu")
     kept = gaussians.pruned(min_opacity=1 / 255)
@@ -149,4 +169,3 @@ def _real_objects(folder: Path, run: RunConfig) -> list[MeshSource]:
 
     found = split_objects(folder, "real_train") if (folder / "splits.json").exists() else find_objects(folder)
     return [MeshSource([ref.path for ref in found], views) for views in run.views_of_sizes]
-

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ..errors import InputError
-from .arguments import Rung, load_object
+from .arguments import Rung, check_folder, check_not_negative, check_positive, load_object
 
 MESHES = 256  # a range this long becomes shards, unless --format says otherwise
 
@@ -62,15 +62,20 @@ def synthesize(
 
     run, chosen = preset_of(preset), _seed_range(seeds)
     config = replace(zeroverse_preset(zeroverse) if zeroverse else run.zeroverse, texture_folder=textures)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder.")
+    check_folder(out)
     looks = {"views": views, "size": size, "light": light, "law": law, "tone_map": tone_map, "depth": None if depth else False}
     looks = {name: value for name, value in looks.items() if value is not None}
     options = {"reuse": reuse, "compress": compress, "workers": workers, "engine": engine, "ray_address": ray_address}
+    usual = {"reuse": 1, "compress": None, "workers": 1, "engine": "local", "ray_address": None}
+    about_views = [*looks, *(name for name, value in options.items() if value != usual[name])]
+    if ray_address and engine != "ray":
+        raise InputError(f"--ray-address {ray_address} is for --engine ray; add that, or leave it out.")
     if format == "auto":
-        about_views = looks or options != {"reuse": 1, "compress": None, "workers": 1, "engine": "local", "ray_address": None}
         format = "shards" if len(chosen) >= MESHES or about_views else "glb"
     if format != "shards":
+        if about_views:
+            option = about_views[0].replace("_", "-")
+            raise InputError(f"--{option} is for shards, but --format {format} makes meshes; leave one of them out.")
         _write_meshes(chosen, out, config, format)
         return
     from ..data import write_shards
@@ -129,6 +134,9 @@ def render(
     from ..render import render_mesh
     from ..render.environment import Environment
 
+    check_folder(out)
+    check_positive(count=count, size=size, supersample=supersample)
+    check_not_negative(seed=seed)
     views = {
         "gso64": lambda: sets.gso_cameras(size),
         "orbit": lambda: sets.orbit_cameras(count, size),

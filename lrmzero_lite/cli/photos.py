@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from ..errors import InputError
 from ..files import write_json
-from .arguments import BackgroundChoice, aligned
+from .arguments import BackgroundChoice, aligned, check_folder, check_positive
 
 
 def photos(
@@ -41,6 +41,8 @@ def photos(
     """
     from ..data.posed import load_photos
 
+    check_folder(out)
+    check_positive(size=size, count=count)
     capture = load_photos(path, masks=masks, images=images)
     sources = {photo.path.parent.resolve() for photo in capture.photos} | {(path if path.is_dir() else path.parent).resolve()}
     if out.resolve() in sources:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from .arguments import load_object
+from ..errors import InputError
+from .arguments import check_folder, check_positive, load_object
 
 
 def turntable(
@@ -37,6 +38,10 @@ def turntable(
     from ..gaussians import Gaussians
     from ..viz import save_turntable
 
+    check_positive(seconds=seconds, fps=fps, size=size, trained_size=trained_size)
+    if not -90 <= elevation <= 90:
+        raise InputError(f"--elevation is {elevation}; give degrees from -90 to 90.")
+    check_folder(out.parent)
     gaussians = Gaussians.load(path)
     scenes = gaussians if beside is None else [load_object(beside), gaussians]
     frames, pixels = (12.0, 256) if out.suffix == ".gif" else (30.0, 512)

@@ -97,7 +97,8 @@ def canonical(
     Raises InputError if there are fewer than two photographs, one has no mask, shows nothing, or the hull cannot be found.
     """
     _check(capture, size, count, hfov)
-    silhouettes = [_silhouette(photo, background) for photo in tqdm(capture.photos, "masks", disable=not progress, leave=False)]
+    with tqdm(capture.photos, "masks", disable=None if progress else True, leave=False) as seen:
+        silhouettes = [_silhouette(photo, background) for photo in seen]
     places = np.stack([s.position for s in silhouettes])
     center = meeting_point(silhouettes)
     axis = upward(np.stack([s.viewmat for s in silhouettes]), places, center) if up == "auto" else _axis(up)
@@ -111,10 +112,8 @@ def canonical(
     similarity = Similarity(upright, scale, -scale * (low + high) / 2)
     photos = [capture.photos[i] for i in chosen]
     cameras = _virtual(similarity.apply(np.stack([p.position for p in photos])), size, hfov, imitate)
-    images = [
-        _seen(photo, similarity, cameras.true[i], background)
-        for i, photo in enumerate(tqdm(photos, "views", disable=not progress, leave=False))
-    ]
+    with tqdm(photos, "views", disable=None if progress else True, leave=False) as seen:
+        images = [_seen(photo, similarity, cameras.true[i], background) for i, photo in enumerate(seen)]
     views = PosedViews(torch.stack(images), cameras.said, name=capture.name)
     return Canonical(views, similarity, tuple(p.path.name for p in photos), scale * (high - low))
 

@@ -16,7 +16,7 @@ from ..cameras import Cameras
 from ..errors import InputError
 from ..files import atomic_path, read_json, write_json
 from ..views import CAMERA_FILE, PosedViews, to_uint8
-from .colmap import IMAGES_FILE, find_colmap, holds_binary, read_colmap
+from .colmap import CAMERAS_FILE, IMAGES_FILE, find_colmap, holds_binary, read_colmap
 from .lens import MODELS, RADIAL, Lens
 from .photos import Capture, Photo, complete
 from .undistort import undistorted
@@ -59,6 +59,8 @@ def load_photos(path: str | Path, *, masks: str | Path | None = None, images: st
     """
     path = Path(path)
     file = _camera_file(path)
+    if images is not None and file.suffix == ".json":
+        raise InputError(f"--images {images} is for a COLMAP model, but {file} names its images itself; leave it out.")
     if file.name == CAMERA_FILE:
         cameras, names = Cameras.load(file)
         lenses = [
@@ -157,6 +159,8 @@ def _camera_file(path: Path) -> Path:
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
     if path.is_file():
+        if path.suffix not in (".json", ".bin") and path.name not in (IMAGES_FILE, CAMERAS_FILE):
+            raise InputError(f"{path} is no camera file; name {CAMERA_FILE}, {TRANSFORMS_FILE} or COLMAP's {IMAGES_FILE}.")
         return path
     file = next((path / name for name in (CAMERA_FILE, TRANSFORMS_FILE) if (path / name).is_file()), None)
     model = find_colmap(path)

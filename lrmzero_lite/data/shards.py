@@ -24,13 +24,16 @@ OPEN_SHARDS = 128  # maps kept open, each of which holds a file descriptor
 class ShardSource:
     """Objects of a shard folder. `source[i]` gives the views of object i as PosedViews; a shard is opened when first asked for.
 
-    Raises InputError for a folder that is unfinished, and for a shard that is missing or cut short.
+    Raises InputError for a folder without shards or with unfinished ones, and for a shard that is missing or cut short.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / MANIFEST).exists() and (self.folder / CONFIG).exists():
             raise InputError(f"{self.folder} is unfinished: it has no {MANIFEST}; run the same `lrmzero synthesize` again.")
+        if not (self.folder / MANIFEST).exists():
+            lacks = f"{self.folder} holds no shards (there is no {MANIFEST})"
+            raise InputError(f"{lacks}; give a folder that `lrmzero synthesize --format shards` wrote.")
         manifest = read_json(self.folder / MANIFEST)
         self.size, self.reuse = manifest["views"]["size"], manifest.get("reuse", 1)
         self.has_depth, self.rig = manifest["views"].get("depth", True), manifest["views"].get("rig", 0)

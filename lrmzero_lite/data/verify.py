@@ -35,9 +35,11 @@ def verify_shards(folder: str | Path, resynthesize: int = 0, *, draw: int = 0, p
     """Hash every object and shard of `folder` and compare with its manifest; every seed must be there exactly once.
 
     `resynthesize` objects, drawn at random with seed `draw`, are made again and compared byte for byte.
-    Raises InputError if `folder` holds no shards that this version wrote.
+    Raises InputError if `folder` holds no shards that this version wrote, or a number is negative.
     """
     folder = Path(folder)
+    if resynthesize < 0 or draw < 0:
+        raise InputError(f"resynthesize = {resynthesize} and draw = {draw} must be 0 or more.")
     if not (folder / CONFIG).exists():
         raise InputError(
             f"{folder} holds no shards (there is no {CONFIG}) and no downloaded set (no {COLLECTION}); give a folder that "

@@ -146,6 +146,8 @@ class Grid:
             path = GRIDS / f"{name}.yaml"
             if not path.exists():
                 raise InputError(f"There is no grid {str(name)!r}; use {', '.join(shipped())}, or a .yaml file.")
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the path, or use {', '.join(shipped())}.")
         try:
             found = yaml.safe_load(path.read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

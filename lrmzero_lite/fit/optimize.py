@@ -19,6 +19,7 @@ from ..gaussians import Gaussians
 from ..provenance import Provenance, config_hash
 from ..render import render_splats
 from ..train.checkpoint import load_checkpoint, save_checkpoint
+from ..train.interruption import Interrupted, Interruption
 from ..views import PosedViews
 from .config import REFINE, FitConfig
 from .density import Density
@@ -68,7 +69,7 @@ def fit(
     PSNR on the given views.
 
     Raises InputError for views or an initial scene that cannot be fitted, CUDA asked for and absent, a damaged or foreign
-    checkpoint, or a full disk.
+    checkpoint, or a full disk. Raises Interrupted, with a checkpoint in `out`, after the step in which Ctrl-C or SIGTERM came.
     """
     config = config or (FitConfig() if initial is None else REFINE)
     _check(views, config, seconds, device)
@@ -107,30 +108,35 @@ def fit(
             save_checkpoint(Path(out), state | {"density": density and density.state})
 
     started, before = time.perf_counter(), elapsed
-    bar = tqdm(total=None if seconds else config.steps, initial=step, unit="step", disable=not progress, mininterval=0.5)
-    while (elapsed < seconds) if seconds is not None else (step < config.steps):
-        done = step / config.steps if seconds is None else elapsed / seconds
-        for name, optimizer in optimizers.items():
-            optimizer.param_groups[0]["lr"] = _rate(config, name, radius, done)
-            optimizer.zero_grad(set_to_none=True)
-        loss, info = _loss(params, views, config, step, masked)
-        if density is not None:
-            density.before_backward(step, info)
-        loss.backward()
-        for optimizer in optimizers.values():
-            optimizer.step()
-        if density is not None:
-            density.after_step(step, info)
-        step, elapsed = step + 1, before + time.perf_counter() - started
-        bar.update()
-        if step % config.log_every == 0:
-            history.append(
-                {"step": step, "seconds": round(elapsed, 3), "loss": float(loss.detach()), "gaussians": len(params["means"])}
-            )
-            bar.set_postfix(loss=f"{history[-1]['loss']:.4f}", gaussians=history[-1]["gaussians"], refresh=False)
-        if step % config.save_every == 0:
-            save()
-    bar.close()
+    shown = {"disable": None if progress else True, "mininterval": 0.5}
+    bar = tqdm(total=None if seconds else config.steps, initial=step, unit="step", **shown)
+    with Interruption() as interruption, bar:
+        while (elapsed < seconds) if seconds is not None else (step < config.steps):
+            done = step / config.steps if seconds is None else elapsed / seconds
+            for name, optimizer in optimizers.items():
+                optimizer.param_groups[0]["lr"] = _rate(config, name, radius, done)
+                optimizer.zero_grad(set_to_none=True)
+            loss, info = _loss(params, views, config, step, masked)
+            if density is not None:
+                density.before_backward(step, info)
+            loss.backward()
+            for optimizer in optimizers.values():
+                optimizer.step()
+            if density is not None:
+                density.after_step(step, info)
+            step, elapsed = step + 1, before + time.perf_counter() - started
+            bar.update()
+            if step % config.log_every == 0:
+                history.append(
+                    {"step": step, "seconds": round(elapsed, 3), "loss": float(loss.detach()), "gaussians": len(params["means"])}
+                )
+                bar.set_postfix(loss=f"{history[-1]['loss']:.4f}", gaussians=history[-1]["gaussians"], refresh=False)
+            if step % config.save_every == 0:
+                save()
+            if interruption.signal:
+                save()
+                said = f"stopped after step {step}, with a checkpoint; run the same command again to go on."
+                raise Interrupted(said, interruption.signal) if out else KeyboardInterrupt
     save()
 
     fitted = _scene(params).detach()

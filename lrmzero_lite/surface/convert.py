@@ -129,9 +129,8 @@ def _grid(low: Tensor, high: Tensor, voxel: float) -> tuple[Tensor, Tensor, Tens
     extent = (high - low).double()
     side = float(extent.max())
     if not 0 < voxel <= side / MIN_VOXELS_PER_SIDE:
-        raise InputError(
-            f"voxel = {voxel:.3g} does not fit a scene of {side:.3g}; give at most {side / MIN_VOXELS_PER_SIDE:.3g}."
-        )
+        most = f"more than 0 and at most {side / MIN_VOXELS_PER_SIDE:.3g}"
+        raise InputError(f"voxel = {voxel:.3g} does not fit a scene of {side:.3g}; give {most}.")
     counts = (extent / voxel).ceil() + 1
     if float(counts.prod()) > MAX_VOXELS:
         finest = float((extent.prod() / MAX_VOXELS) ** (1 / 3)) * 1.02

@@ -28,7 +28,8 @@ def as_picture(picture) -> Image.Image:
 def webp(picture: Image.Image, quality: int = 80) -> bytes:
     """WebP bytes: colours lossy at `quality` of 100, alpha exact; lossless throughout where that is small."""
     lossy, exact = io.BytesIO(), io.BytesIO()
-    picture.save(lossy, "WEBP", quality=quality, method=6, alpha_quality=100, use_sharp_yuv=True)
+    # Method 6 takes seconds where alpha fades softly, twenty times as long, and saves a thirtieth of the bytes.
+    picture.save(lossy, "WEBP", quality=quality, method=5, alpha_quality=100, use_sharp_yuv=True)
     picture.save(exact, "WEBP", lossless=True, quality=50)
     return min(exact.getvalue(), lossy.getvalue(), key=lambda data: max(len(data), SMALL))
 

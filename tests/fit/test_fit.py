@@ -17,6 +17,7 @@ from lrmzero_lite.fit import REFINE, FitConfig, fit
 from lrmzero_lite.fit.initial import from_scratch, hull_points, scene_bounds
 from lrmzero_lite.fit.losses import dissimilarity
 from lrmzero_lite.render import render_splats
+from lrmzero_lite.train.interruption import Interrupted
 
 QUICK = FitConfig(steps=30, gaussians=300, log_every=5, save_every=10)
 
@@ -136,6 +137,25 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(given, tmp_path, monkeypatch)
     assert len(calls) == 1 + 10  # steps 20 to 29
     assert same(resumed.gaussians, whole.gaussians)
     assert [r["step"] for r in resumed.history] == [5, 10, 15, 20, 25, 30]
+
+
+def test_ctrl_c_finishes_the_step_and_the_fit_goes_on_from_it(given, tmp_path, monkeypatch):
+    whole = fit(given, config=QUICK, progress=False)
+    from lrmzero_lite.fit import optimize
+
+    real, calls = optimize.fit_loss, []
+
+    def press_in_step_13(*args):
+        calls.append(1)
+        if len(calls) == 14:  # one call compiles the kernels
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(optimize, "fit_loss", press_in_step_13)
+    with pytest.raises(Interrupted, match="after step 13, with a checkpoint"):
+        fit(given, config=QUICK, progress=False, out=tmp_path)
+    resumed = fit(given, config=QUICK, progress=False, out=tmp_path)
+    assert len(calls) == 14 + 1 + 17 and same(resumed.gaussians, whole.gaussians)
 
 
 def test_a_kill_leaves_whole_files_and_the_fit_goes_on(given, tmp_path):

@@ -127,6 +127,14 @@ def test_convert_any_to_any(tmp_path, rng, capsys, source, target):
     assert "300 of 300 Gaussians" in capsys.readouterr().out
 
 
+def test_convert_makes_a_page(tmp_path, rng, capsys):
+    random_scene(300, 1, rng).save(tmp_path / "a.ply")
+    convert(tmp_path / "a.ply", tmp_path / "garden.html", max_gaussians=200)
+    page = (tmp_path / "garden.html").read_text()
+    assert "<canvas" in page and "<title>garden" in page and "http" not in page.split("<script")[0]
+    assert "200 of 300 Gaussians" in capsys.readouterr().out
+
+
 def test_convert_prunes_and_crops(tmp_path, rng, capsys):
     scene = random_scene(500, 3, rng)
     scene.save(tmp_path / "a.ply")
