@@ -40,13 +40,14 @@ class Figure3D:
         low, high = np.minimum(low, high - 0.01 * extent), np.maximum(high, low + 0.01 * extent)
         unit = (points[np.isfinite(points).all(axis=1)] - (low + high) / 2) / extent  # plotly's scene coordinates
         below = LEGEND_HEIGHT / height if legend else 0.0
+        eye = _framed(np.asarray(eye), unit, POSTER_WIDTH / height / (1 - below))
         scene = {
             axis + "axis": {"visible": False, "showspikes": False, "range": [float(low[k]), float(high[k])]}
             for k, axis in enumerate("xyz")
         } | {
             "aspectmode": "manual", "aspectratio": {axis: float((high - low)[k] / extent) for k, axis in enumerate("xyz")},
             "dragmode": "turntable", "bgcolor": "rgba(0,0,0,0)",
-            "camera": {"eye": _framed(np.asarray(eye), unit, POSTER_WIDTH / height / (1 - below)), "up": {"x": 0, "y": 0, "z": 1}},
+            "camera": {"eye": eye, "up": {"x": 0, "y": 0, "z": 1}},
             "domain": {"y": [below, 1.0]},
         }  # fmt: skip
         figure = go.Figure(traces)
