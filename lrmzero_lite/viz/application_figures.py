@@ -114,7 +114,7 @@ def sweep_figure(sweeps: Sequence[Mapping[str, Any]]):
         if len(told := sweep_curves(sweeps[0], kind, imitating=True)):
             _draw(axes, told, PALETTE[1], "o--", f"{sweeps[0]['method']}, imitating")
         axes.set(xlabel=label, ylabel="PSNR (dB)" if axes in panels[:, 0] else "")
-    panels[0, 0].legend(loc="lower center", fontsize=8)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
 
 

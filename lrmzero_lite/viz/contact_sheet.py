@@ -125,14 +125,15 @@ def _same_height(sheets: list[np.ndarray]) -> list[np.ndarray]:
     return [np.pad(sheet, ((0, tall - len(sheet)), (0, 0), (0, 0)), constant_values=1) for sheet in sheets]
 
 
+# Objects stand on white, as in training: a dark one would be lost on the dark page.
 # The caption of the pointed or focused object is a pseudo-element at the foot of its sheet: no script is needed for it.
 _STYLE = (
     "#ID .cs{display:grid;grid-template-columns:repeat(%(wide)d,1fr);gap:1.2rem 1.6rem}"
     ".cs-sheet{position:relative;min-width:0;padding-bottom:3.1rem}"
     ".cs-sheet b{display:block;margin-bottom:.35rem;font-size:.95em}"
     "#ID .cs-cells{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(%(smallest)dpx,25%%),1fr));gap:2px}"
-    ".cs-cells i{display:block;background-repeat:no-repeat;border-radius:6px;outline:none;cursor:default}"
-    ".cs-cells i:hover,.cs-cells i:focus{box-shadow:0 0 0 1.5px var(--mark);background-color:var(--card)}"
+    ".cs-cells i{display:block;background-color:#fff;background-repeat:no-repeat;border-radius:6px;outline:none;cursor:default}"
+    ".cs-cells i:hover,.cs-cells i:focus{box-shadow:0 0 0 1.5px var(--mark)}"
     ".cs-cells i::after{position:absolute;left:0;right:0;bottom:0;height:2.8rem;color:var(--ink);font-size:.84em;"
     "font-style:normal;line-height:1.35;text-wrap:balance;overflow:hidden;display:flex;align-items:flex-start;padding-top:.3rem}"
     ".cs-cells i:focus::after{content:attr(data-say)}"

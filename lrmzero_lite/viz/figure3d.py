@@ -13,6 +13,7 @@ import numpy as np
 from .figures import DPI
 
 POSTER_WIDTH = 720  # pixels
+LEGEND_HEIGHT = 28  # pixels below the scene
 TAN_HALF_FOV = math.tan(math.pi / 8)  # plotly's vertical field of view is 45 degrees
 
 
@@ -38,19 +39,22 @@ class Figure3D:
         extent = max(float((high - low).max()), 1e-9)
         low, high = np.minimum(low, high - 0.01 * extent), np.maximum(high, low + 0.01 * extent)
         unit = (points[np.isfinite(points).all(axis=1)] - (low + high) / 2) / extent  # plotly's scene coordinates
+        below = LEGEND_HEIGHT / height if legend else 0.0
+        eye = _framed(np.asarray(eye), unit, POSTER_WIDTH / height / (1 - below))
         scene = {
             axis + "axis": {"visible": False, "showspikes": False, "range": [float(low[k]), float(high[k])]}
             for k, axis in enumerate("xyz")
         } | {
             "aspectmode": "manual", "aspectratio": {axis: float((high - low)[k] / extent) for k, axis in enumerate("xyz")},
             "dragmode": "turntable", "bgcolor": "rgba(0,0,0,0)",
-            "camera": {"eye": _framed(np.asarray(eye), unit, POSTER_WIDTH / height), "up": {"x": 0, "y": 0, "z": 1}},
+            "camera": {"eye": eye, "up": {"x": 0, "y": 0, "z": 1}},
+            "domain": {"y": [below, 1.0]},
         }  # fmt: skip
         figure = go.Figure(traces)
         figure.update_layout(
             template=go.layout.Template(), scene=scene, height=height, autosize=True, margin={"l": 0, "r": 0, "t": 0, "b": 0},
             paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=legend, font={"color": "#808080", "size": 12},
-            legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0.01, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)",
+            legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": 0.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)",
                     "itemsizing": "constant"},
             **layout,
         )  # fmt: skip
@@ -89,7 +93,9 @@ class Figure3D:
             joinstyle="round",
         )
         figure = Figure(figsize=(width / DPI, self.height / DPI), dpi=DPI, facecolor="none", layout="none")
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(-width / self.height, width / self.height), ylim=(-1, 1))
+        below = scene.domain.y[0]
+        aspect = width / self.height / (1 - below)
+        axes = figure.add_axes((0, below, 1, 1 - below), xlim=(-aspect, aspect), ylim=(-1, 1))
         axes.set_axis_off()
         axes.add_collection(paint)
         for trace in shown:
@@ -100,7 +106,7 @@ class Figure3D:
         named = [trace for trace in legend if trace.type == "scatter3d" and trace.showlegend is not False]
         for index, trace in enumerate(named):
             x = 0.5 + 0.2 * (index - (len(named) - 1) / 2)
-            axes.text(x, 0.02, f"■ {trace.name}", color=trace.line.color, ha="center", fontsize=10, transform=axes.transAxes)
+            figure.text(x, 0.02, f"■ {trace.name}", color=trace.line.color, ha="center", fontsize=10)
         buffer = io.BytesIO()
         FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
         return buffer.getvalue()

@@ -14,6 +14,8 @@ from ..errors import InputError
 # Okabe and Ito's colours that differ under every kind of colour blindness, those that read on white first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 100
+PAGE_WIDTH = 690  # pixels of a page's column; a wider picture is shown smaller, and its letters with it
+LETTER = 7.2  # pixels, the mean width of a letter of 9 points
 
 
 def use_style() -> None:
@@ -114,9 +116,13 @@ def image_grid(
         raise InputError(f"{len(row_titles)} row titles for {rows} rows; give one per row.")
     if scale is None:
         scale = max(1, min(round(128 / width), 1000 // (columns * width)))
-    gap, side = 6, 14 + 7 * max((len(t) for t in row_titles), default=0) if row_titles else 6
+    gap, longest = 6, max((len(title) for title in titles or ()), default=1)
+    zoom = max(1.0, columns * (width * scale + gap) / PAGE_WIDTH)
+    zoom_titles = min(zoom, max(1.0, width * scale / (LETTER * max(longest, 1))))  # no wider than their column
+    side = 14 + round(7 * zoom * max(map(len, row_titles))) if row_titles else 6
     per_image = titles is not None and len(titles) == count and count > columns
-    top, line = (24 if titles and not per_image else 6), (24 if per_image else 0)
+    head = round(24 * zoom_titles)
+    top, line = (head if titles and not per_image else 6), (head if per_image else 0)
     cell_w, cell_h = width * scale + gap, height * scale + gap + line
     total_w, total_h = side + columns * cell_w, top + rows * cell_h
     figure = plt.figure(figsize=(total_w / DPI, total_h / DPI), dpi=DPI, facecolor="white", layout="none")
@@ -128,9 +134,11 @@ def image_grid(
         axes.imshow(image.repeat(scale, axis=0).repeat(scale, axis=1), interpolation="none", aspect="auto")
         axes.set_axis_off()
         if titles is not None and (per_image or row == 0):
-            _text(figure, left + width * scale / 2, upper - 7, titles[index], total_w, total_h, ha="center", va="bottom")
+            middle = left + width * scale / 2
+            _text(figure, middle, upper - 7, titles[index], total_w, total_h, zoom_titles, ha="center", va="bottom")
         if row_titles is not None and column == 0:
-            _text(figure, left - 8, upper + height * scale / 2, row_titles[row], total_w, total_h, ha="right", va="center")
+            middle = upper + height * scale / 2
+            _text(figure, left - 8, middle, row_titles[row], total_w, total_h, zoom, ha="right", va="center")
     return figure
 
 
@@ -168,5 +176,5 @@ def error_map(a, b, *, limit: float = 0.25) -> np.ndarray:
     return paint(np.clip(error / limit, 0, 1))[..., :3].astype(np.float32)
 
 
-def _text(figure, x: float, y: float, text: str, width: float, height: float, **align) -> None:
-    figure.text(x / width, 1 - y / height, text, fontsize=9, color="#24292f", **align)
+def _text(figure, x: float, y: float, text: str, width: float, height: float, zoom: float, **align) -> None:
+    figure.text(x / width, 1 - y / height, text, fontsize=9 * zoom, color="#24292f", **align)

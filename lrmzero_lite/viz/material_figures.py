@@ -16,7 +16,7 @@ SHOWN = {  # statistic: axis label, limits
     "local_contrast": ("local contrast", (0, 0.15)),
     "saturation": ("saturation", (0, 1)),
     "slope": ("spectral slope", (0, 6)),
-    "sparsity": ("log kurtosis of gradients", (0.3, 2.2)),
+    "sparsity": ("sparsity (log kurtosis)", (0.3, 2.2)),
     "colors": ("log2 of colours", (0, 8)),
 }
 REAL, BANK, FIRST = "eval: all", "bank", "first bank"
@@ -76,6 +76,6 @@ def _distances(panel, distances: dict[str, dict[str, float]], statistics: dict[s
     for offset, name in ((-0.19, FIRST), (0.19, BANK)):
         panel.barh(place + offset, [distances[name][k] for k in statistics], 0.36, color=COLORS[name])
     panel.set(xlabel="distance to real, held out", yticks=place)
-    panel.set_yticklabels([k.replace("_", " ") for k in statistics], fontsize=8)
+    panel.set_yticklabels([k.replace("_", " ").replace("colors", "colours") for k in statistics], fontsize=8)
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)

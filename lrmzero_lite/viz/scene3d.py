@@ -27,6 +27,7 @@ def cameras_figure(
     mesh: TexturedMesh | None = None,
     targets: Cameras | list[int] | None = None,
     names: list[str] | None = None,
+    kinds: tuple[str, str] = ("input views", "target views"),
     depth: float = 0.55,
     axes: bool = False,
     height: int = 480,
@@ -36,6 +37,7 @@ def cameras_figure(
 
     cameras: C unbatched cameras. targets: further cameras, or the indices of those of `cameras` that are target views;
         input views are blue, target views orange.
+    kinds: what the legend calls the blue and the orange cameras.
     images: [C, H, W, 3 or 4] in the order of `cameras` (followed by those of `targets`, when these are Cameras).
     mesh: the object, its textures sampled to vertex colours. names: one per camera, shown on hover.
     depth: distance from a camera to its drawn image plane, scene units. axes: draw the world axes x, y, z.
@@ -43,7 +45,7 @@ def cameras_figure(
     """
     viewmats, Ks, sizes, is_target = _gather(cameras, targets)
     count = len(viewmats)
-    names = [f"{'target' if t else 'input'} view {i}" for i, t in enumerate(is_target)] if names is None else list(names)
+    names = [f"{kinds[int(t)].removesuffix('s')} {i}" for i, t in enumerate(is_target)] if names is None else list(names)
     if len(names) != count:
         raise InputError(f"{len(names)} names for {count} cameras; give one per camera.")
     corners, centers = _frustums(viewmats, Ks, sizes, depth)  # [C, 4, 3], [C, 3]
@@ -53,7 +55,7 @@ def cameras_figure(
         if len(pictures) != count:
             raise InputError(f"{len(pictures)} images for {count} cameras; give one per camera.")
         traces.append(_surface(_image_planes(pictures, corners), "images", FLAT))
-    for kind, color, chosen in (("input views", INPUT_COLOR, ~is_target), ("target views", TARGET_COLOR, is_target)):
+    for kind, color, chosen in zip(kinds, (INPUT_COLOR, TARGET_COLOR), (~is_target, is_target), strict=True):
         if chosen.any():
             labels = [name for name, keep in zip(names, chosen, strict=True) if keep]
             traces += _frustum_traces(kind, color, corners[chosen], centers[chosen], labels)

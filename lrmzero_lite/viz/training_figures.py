@@ -259,7 +259,7 @@ def _mark_stages(panels, place: np.ndarray, sizes: np.ndarray, steps: np.ndarray
     for row in np.flatnonzero(np.diff(sizes)):
         for panel in panels:
             panel.axvline(place[row], color=QUIET, lw=0.9, ls=":")
-        style = {"textcoords": "offset points", "va": "bottom", "fontsize": 8, "color": QUIET}
+        style = {"textcoords": "offset points", "va": "bottom", "fontsize": 8, "color": INK}
         text, corner = f"{sizes[row + 1]:.0f} px from\nstep {steps[row]:,.0f}", (place[row], 0.02)
         panels[0].annotate(text, corner, xycoords=("data", "axes fraction"), xytext=(4, 0), **style)
 

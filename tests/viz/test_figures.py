@@ -48,6 +48,18 @@ def test_grid_accepts_tensors_lists_and_alpha():
     assert [t.get_text() for t in titled.texts] == ["a", "in", "b", "out"]
 
 
+def test_letters_keep_their_size_on_the_page_where_a_grid_is_wide():
+    images = np.ones((8, 128, 128, 3))
+    options = {"columns": 8, "row_titles": ["truth"], "scale": 1}
+    wide = image_grid(images, titles=["a"] * 8, **options)
+    shown = 690 / (100 * wide.get_size_inches()[0])  # how small the page shows it
+    assert all(8 <= text.get_fontsize() * shown <= 10 for text in wide.texts)
+    long = image_grid(images, titles=["a title of some length"] * 8, **options)
+    boxes = [t.get_window_extent(long.canvas.get_renderer()) for t in long.texts if t.get_text() != "truth"]
+    widest = max(text.get_fontsize() for text in long.texts if text.get_text() != "truth")
+    assert widest == 9 and boxes[0].width < 1.3 * 128  # never larger where titles would meet
+
+
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [

@@ -62,6 +62,19 @@ def test_views_are_counted_named_and_coloured():
     assert figure.alt.startswith("2 input and 3 target cameras")
 
 
+def test_kinds_name_the_cameras_in_the_legend_and_on_hover():
+    figure = cameras_figure(gso_cameras(16)[[0, 1, 2]], targets=[2], kinds=("structured inputs", "other cameras"))
+    assert [t.name for t in figure.figure.data if t.showlegend is None] == ["structured inputs", "other cameras"]
+    markers = [t for t in figure.figure.data if t.mode == "markers"]
+    assert [list(t.text) for t in markers] == [["structured input 0", "structured input 1"], ["other camera 2"]]
+
+
+def test_the_legend_stands_below_the_scene(cube):
+    around, alone = cameras_figure(gso_cameras(16)), mesh_figure(cube)
+    assert around.figure.layout.scene.domain.y[0] * around.height >= 24
+    assert alone.figure.layout.scene.domain.y[0] == 0
+
+
 def test_textures_become_vertex_colours(cube):
     shown = display_mesh(cube)
     assert 10_000 < len(shown.faces) <= 15_000
