@@ -1,11 +1,6 @@
 """The network in the browser: the site's own files, opened from disk, compute what PyTorch does."""
 
 import base64
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +11,6 @@ from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.model.onnx_export import OUTPUTS, OneObject
 from lrmzero_lite.render import render_mesh
 
-ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "book" / "_build" / "html"
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 START = """() => new Promise((done, fail) => {
   const tag = document.createElement('script');
   Object.assign(tag, {src: '_static/lab/network.js', onload: done, onerror: fail});
@@ -40,23 +32,18 @@ RUN = """async given => {
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory):
+def tab(site, chromium, tmp_path_factory):
     """A page of the built site, opened from disk, with network.js; console errors fail the test at its end."""
-    if CHROMIUM is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
-    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
     from playwright.sync_api import sync_playwright
 
     errors, profile = [], str(tmp_path_factory.mktemp("profile"))
     flags = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(profile, executable_path=CHROMIUM, args=flags, headless=True)
+        context = driver.chromium.launch_persistent_context(profile, executable_path=chromium, args=flags, headless=True)
         page = context.new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((SITE / "intro.html").as_uri())
+        page.goto((site / "intro.html").as_uri())
         page.evaluate(START)
         yield page
         context.close()
