@@ -12,6 +12,10 @@ from lrmzero_lite.model.onnx_export import OUTPUTS, OneObject
 from lrmzero_lite.render import render_mesh
 
 START = """() => new Promise((done, fail) => {
+  window.kept = new Set();
+  const {createObjectURL, revokeObjectURL} = URL;
+  URL.createObjectURL = what => { const made = createObjectURL.call(URL, what); kept.add(made); return made; };
+  URL.revokeObjectURL = made => { kept.delete(made); revokeObjectURL.call(URL, made); };
   const tag = document.createElement('script');
   Object.assign(tag, {src: '_static/lab/network.js', onload: done, onerror: fail});
   document.head.append(tag);
@@ -68,7 +72,7 @@ def test_the_browser_computes_what_pytorch_does(tab, indices):
     for name, values in zip(OUTPUTS, wanted, strict=True):
         found = np.frombuffer(base64.b64decode(told[name]), "<f4").reshape(values.shape)
         np.testing.assert_allclose(found, values.numpy(), atol=1e-3, rtol=0, err_msg=name)
-    assert told["seconds"] > 0
+    assert told["seconds"] > 0 and tab.evaluate("kept.size") == 0, "an address of a blob was not given back"
     print(f"{len(indices)} views of 128 px in {told['seconds']:.2f} s")
 
 
@@ -88,6 +92,6 @@ def test_a_missing_file_is_named_and_can_be_tried_again(tab):
     tab.evaluate(START)
     tab.evaluate("() => { window.kept = document.head.append; document.head.append = tag => tag.onerror(); }")
     message = tab.evaluate("() => LRMZeroNetwork.load().then(() => '', error => error.message)")
-    assert message.startswith("The network could not be loaded: ") and "is missing; build the site again." in message
+    assert message.startswith("The network could not be loaded: ") and "did not load; check the connection" in message
     tab.evaluate("() => { document.head.append = kept; }")
     assert tab.evaluate("() => LRMZeroNetwork.load().then(() => 'ready')") == "ready"
