@@ -309,6 +309,24 @@ def test_without_scripts_or_webgl_there_is_a_poster_and_a_sentence(browser, addr
     lab.close()
 
 
+def test_a_comparison_that_fails_is_no_result(lab):
+    """The page says what went wrong and stays where Reconstruct can be pressed again; then it is done."""
+    lab.page.click("[data-sample=vase]")
+    lab.settle()
+    lab.page.evaluate("""() => {
+      const {splats} = LRMZeroLab, {scene} = splats;
+      splats.scene = given => {
+        splats.scene = scene;
+        return {...scene(given), pixels() { throw new Error('The graphics are gone.'); }};
+      };
+    }""")
+    lab.part("run").click()
+    lab.settle()
+    assert lab.part("said").inner_text() == "The graphics are gone."
+    assert lab.state()["state"] == "ready" and lab.part("facts").inner_text() == ""
+    assert float(lab.run()["psnr"]) > 15
+
+
 def test_lost_graphics_are_said(browser, addresses):
     lab = Lab(browser, addresses["disk"])
     lab.page.add_init_script(
