@@ -46,7 +46,8 @@ def test_the_sheet_holds_each_tokens_attention(scene):
 
 def test_bad_input_is_told(scene):
     images, attention, gaussians, cameras = scene
-    with pytest.raises(InputError, match="do not fit 2 views of 16x16"):
+    advice = r"give attention \[layers, 8, 8\], 512 Gaussians and 2 cameras\."
+    with pytest.raises(InputError, match=f"do not fit 2 views of 16x16 .*; {advice}"):
         token_inspector(images, attention[:, :-1], gaussians, cameras, patch=PATCH)
     with pytest.raises(InputError, match="start = 8 is no token"):
         token_inspector(images, attention, gaussians, cameras, patch=PATCH, start=8)
