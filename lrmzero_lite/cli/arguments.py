@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -32,11 +31,6 @@ def pick_device(name: Device) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda was asked for, but this machine has no CUDA device that torch can use; use --device cpu.")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def is_first_process() -> bool:
-    """Of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def load_views(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from ..errors import InputError
-from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, is_first_process, load_views, pick_device
+from .arguments import HELD_OUT, Align, BackgroundChoice, Device, Rung, load_views, pick_device
 
 if TYPE_CHECKING:
     from ..data.mesh_source import MeshSource
@@ -62,6 +62,7 @@ def train(
     from ..data import ShardSource, Zeroverse
     from ..presets import preset as preset_of
     from ..train import train as run_training
+    from ..train.parallel import is_first_process
 
     run = preset_of(preset)
     plan = replace(run.train.scaled(steps, batch, lr_factor), seed=seed, parallel=parallel or run.train.parallel)
