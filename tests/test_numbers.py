@@ -1,9 +1,9 @@
 """No number typed by hand: results in the words of the built pages were computed, or a list says where they are from.
 
 The scan reads the words of every article without code, outputs, and what files filled in (`{value}`, `{took}`, tables of runs).
-It looks for numbers that read like results: with a unit of quality, time or size, beside a metric, "x times", "N of M". Each one
-must be a fact of the paper (its number in book/results/paper.json, in a sentence that names the paper), or lie inside a snippet
-of tests/typed_numbers.yaml, which gives its source, the code that says the same, or a reason.
+It looks for numbers that read like results: with a unit of quality, time or size, beside a metric, "N times", "×N", "N of M".
+Each one must be a fact of the paper (its number in book/results/paper.json, in a sentence that names the paper), or lie inside a
+snippet of tests/typed_numbers.yaml, which gives its source, the code that says the same, or a reason.
 """
 
 import html
@@ -56,6 +56,7 @@ UNIT = (
 )
 RESULT = re.compile(
     rf"(?<![\w.,/]){NUMBER}\s?(?:{UNIT})(?![\w/])"
+    rf"|(?<![\w.,/]){NUMBER}\s?×(?!\s?[\w−-])|(?<!\d)(?<!\d\s)×\s?{NUMBER}"
     rf"|(?<![\w.,/]){NUMBER} (?:of|out of) (?:the )?\d[\d,]*(?![\w.])"
     rf"|\b(?:PSNR|SSIM|LPIPS|FLIP|IoU|MAE|error|score)s?\b[^.;()]{{0,24}}?(?<![\w.,/]){NUMBER}(?![\w°])"
     rf"|(?<=^td: )[-+−]?\d+\.\d+"
@@ -172,8 +173,10 @@ def test_the_scan_finds_what_somebody_typed():
     <ul><li>four times: 4 times<ul><li>12 of 20</li></ul>and 13 of 20</li></ul>
     <p class="caption">It took 14&nbsp;s, 2.1 GB.</p><table><tr><td>26.51</td></tr></table><p>PSNR of our network: 25.1</p>
     <p>The paper has 30.24 dB (Tab. 3).</p><p>The paper has 99.24 dB (Tab. 3).</p><p>seed 9, size 64 px, §4.1, 2.7 away</p>
+    <p>×7, a speed-up of × 8.5, 9× and 10 × as fast, but 3 × 3 pixels and 12 × w</p>
     <pre>31.5 dB</pre><div class="cell_output"><p>32.5 dB</p></div>
     <p>ran in <abbr class="computed" title="f: a.b">33.5 s</abbr>.</p></article>"""
     found = [one.found for one in typed("p", words(page), ["12 of 20"], {"30.24"})]
     expected = ["27.3 dB", "4 times", "13 of 20", "14 s", "2.1 GB", "26.51", "PSNR of our network: 25.1", "99.24 dB"]
+    expected += ["×7", "× 8.5", "9×", "10 ×"]
     assert found == expected
