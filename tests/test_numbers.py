@@ -56,7 +56,8 @@ UNIT = (
 )
 RESULT = re.compile(
     rf"(?<![\w.,/]){NUMBER}\s?(?:{UNIT})(?![\w/])"
-    rf"|(?<![\w.,/]){NUMBER}\s?×(?!\s?[\w−-])|(?<!\d)(?<!\d\s)×\s?{NUMBER}"
+    rf"|(?<![\w.,/]){NUMBER}(?:×(?![\w(])| ×(?= [a-z]{{2,}}|[,.;)]|$))"  # not 3 × 3, 12 × w
+    rf"|(?<!\d)(?<!\d\s)(?<!\b\w\s)×\s?{NUMBER}"  # not 5 × 5, w × 5
     rf"|(?<![\w.,/]){NUMBER} (?:of|out of) (?:the )?\d[\d,]*(?![\w.])"
     rf"|\b(?:PSNR|SSIM|LPIPS|FLIP|IoU|MAE|error|score)s?\b[^.;()]{{0,24}}?(?<![\w.,/]){NUMBER}(?![\w°])"
     rf"|(?<=^td: )[-+−]?\d+\.\d+"
@@ -173,7 +174,7 @@ def test_the_scan_finds_what_somebody_typed():
     <ul><li>four times: 4 times<ul><li>12 of 20</li></ul>and 13 of 20</li></ul>
     <p class="caption">It took 14&nbsp;s, 2.1 GB.</p><table><tr><td>26.51</td></tr></table><p>PSNR of our network: 25.1</p>
     <p>The paper has 30.24 dB (Tab. 3).</p><p>The paper has 99.24 dB (Tab. 3).</p><p>seed 9, size 64 px, §4.1, 2.7 away</p>
-    <p>×7, a speed-up of × 8.5, 9× and 10 × as fast, but 3 × 3 pixels and 12 × w</p>
+    <p>×7 or a speed-up of × 8.5, 9× and 10 × as fast, but 3 × 3 pixels, 64×64, 12 × w and H × 4</p>
     <pre>31.5 dB</pre><div class="cell_output"><p>32.5 dB</p></div>
     <p>ran in <abbr class="computed" title="f: a.b">33.5 s</abbr>.</p></article>"""
     found = [one.found for one in typed("p", words(page), ["12 of 20"], {"30.24"})]
