@@ -12,10 +12,10 @@ from lrmzero_lite.model.onnx_export import OUTPUTS, OneObject
 from lrmzero_lite.render import render_mesh
 
 START = """() => new Promise((done, fail) => {
-  window.kept = new Set();
+  window.addresses = new Set();
   const {createObjectURL, revokeObjectURL} = URL;
-  URL.createObjectURL = what => { const made = createObjectURL.call(URL, what); kept.add(made); return made; };
-  URL.revokeObjectURL = made => { kept.delete(made); revokeObjectURL.call(URL, made); };
+  URL.createObjectURL = what => { const made = createObjectURL.call(URL, what); addresses.add(made); return made; };
+  URL.revokeObjectURL = made => { addresses.delete(made); revokeObjectURL.call(URL, made); };
   const tag = document.createElement('script');
   Object.assign(tag, {src: '_static/lab/network.js', onload: done, onerror: fail});
   document.head.append(tag);
@@ -72,7 +72,7 @@ def test_the_browser_computes_what_pytorch_does(tab, indices):
     for name, values in zip(OUTPUTS, wanted, strict=True):
         found = np.frombuffer(base64.b64decode(told[name]), "<f4").reshape(values.shape)
         np.testing.assert_allclose(found, values.numpy(), atol=1e-3, rtol=0, err_msg=name)
-    assert told["seconds"] > 0 and tab.evaluate("kept.size") == 0, "an address of a blob was not given back"
+    assert told["seconds"] > 0 and tab.evaluate("addresses.size") == 0, "an address of a blob was not given back"
     print(f"{len(indices)} views of 128 px in {told['seconds']:.2f} s")
 
 
