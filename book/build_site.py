@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,15 +39,30 @@ def inputs_hash() -> str:
 
 
 def build(force: bool = False) -> bool:
-    """Build the site; False if it was up to date. Raises CalledProcessError when the build fails or warns."""
-    wanted = inputs_hash()
-    if not force and MARK.exists() and MARK.read_text() == wanted and (SITE / "index.html").exists():
-        return False
-    shutil.rmtree(BOOK / "_build", ignore_errors=True)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(BOOK), "-W", "-n", "--keep-going"]
-    subprocess.run(command, check=True, cwd=BOOK.parent)
-    MARK.write_text(wanted)
-    return True
+    """Build the site; False if it was up to date. Raises CalledProcessError when the build fails or warns.
+
+    Another process that builds is waited for: its site is then up to date.
+    """
+    with _alone():
+        wanted = inputs_hash()
+        if not force and MARK.exists() and MARK.read_text() == wanted and (SITE / "index.html").exists():
+            return False
+        shutil.rmtree(BOOK / "_build", ignore_errors=True)
+        command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(BOOK), "-W", "-n", "--keep-going"]
+        subprocess.run(command, check=True, cwd=BOOK.parent)
+        MARK.write_text(wanted)
+        return True
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time. The lock is on the book's folder itself, which needs no file of its own."""
+    folder = os.open(BOOK, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def print_pdf() -> str:

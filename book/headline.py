@@ -75,6 +75,20 @@ def sentence() -> str:
     )
 
 
+def eight_views() -> str:
+    """How the visual hull compares with the networks from eight views of scanned objects, for which they were not trained."""
+    ahead: dict[bool, list[str]] = {True: [], False: []}
+    for network in NETWORKS:
+        path = BOOK / "results" / "eval" / f"{network}_gso_gso8" / "summary.json"
+        if path.exists():
+            summary = json.loads(path.read_text())
+            means = (summary["methods"][name]["psnr"]["mean"] for name in ("visual_hull", summary["method"]))
+            ahead[next(means) > next(means)].append(f"`{network}`")
+    parts = [f"{'ahead of' if hull else 'behind'} {' and '.join(names)}" for hull, names in ahead.items() if names]
+    start = "From eight views of scanned objects, for which the networks were not trained, the visual hull is"
+    return f"{start} {', '.join(parts)} by the mean PSNR."
+
+
 def optimised() -> list[str]:
     """Markdown: what per-object optimisation makes of the same input views, beside the network alone; a row per protocol."""
     scores = {views: fitted(protocol) for protocol, views in (("gso4", "4 input views"), ("gso8", "8 input views"))}

@@ -1,6 +1,13 @@
-"""Shared fixtures. Tests that need the real objects of ../shared skip visibly where that folder is absent."""
+"""Shared fixtures. Tests that need the real objects of ../shared skip visibly where that folder is absent.
 
+So do tests that need a browser, unless LRMZERO_REQUIRE_BROWSER=1 makes a missing browser a failure.
+"""
+
+import importlib.util
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +18,7 @@ from lrmzero_lite import TexturedMesh
 from lrmzero_lite.mesh import vertex_normals
 
 ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +28,28 @@ def shared_data() -> Path:
     if not (folder / "splits.json").exists():
         pytest.skip(f"{folder} is not on this machine (real scanned objects, never committed)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The built site, warnings as errors. It is built if it is out of date, by one process at a time."""
+    if not list((ROOT / "notebooks").glob("*.ipynb")):
+        pytest.skip("no executed notebooks; run `make notebooks`")
+    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
+    return ROOT / "book" / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium or Chrome, for playwright."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    missing = "" if found else "Chromium is not installed (Debian: apt-get install chromium)"
+    if importlib.util.find_spec("playwright") is None:
+        missing = "playwright is not installed (pip install playwright)"
+    if missing:
+        pytest.fail(missing) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
+    return found
 
 
 @pytest.fixture

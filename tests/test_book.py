@@ -1,15 +1,9 @@
 """The built site in a browser: both themes, desk and phone, by keyboard, without scripts, with no request to anybody else."""
 
-import functools
-import http.server
 import io
 import os
 import re
 import shutil
-import subprocess
-import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +11,20 @@ import pytest
 from PIL import Image
 
 from .site.keyboard import canvas_turns, shows_focus, tab_into, tab_out_of
+from .site.serve import serve
 from .site.visit import CHECKS, DESK, FLAGS, LOOKS, PHONE, STORED, Visit, is_reference, visit_all
 from .site.wall import write_wall
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "book" / "_build" / "html"
 SCREENSHOTS = Path(os.environ.get("LRMZERO_SCREENSHOTS", ROOT / "book" / "_build" / "screenshots"))
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 PAGE_BUDGET = 1.5e6  # bytes of HTML; shared scripts, viewers and pictures are files of their own
 FIRST_LOAD_BUDGET = 5.5e6  # bytes before the reader scrolls, uncompressed: 1.4 MB of theme, 2.3 MB of MathJax where formulas are
-
-pytestmark = pytest.mark.skipif(
-    not list((ROOT / "notebooks").glob("*.ipynb")), reason="no executed notebooks; run `make notebooks`"
-)
-
-
-@pytest.fixture(scope="module")
-def site() -> Path:
-    """The site, built with warnings as errors unless it is up to date."""
-    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
-    return SITE
 
 
 @pytest.fixture(scope="module")
 def address(site):
     with serve(site) as base:
         yield base
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    if CHROMIUM is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
-    return CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +44,6 @@ def browser(chromium):
         running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield running
         running.close()
-
-
-@contextmanager
-def serve(folder: Path):
-    """Serve a folder on 127.0.0.1; yields the base address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
 
 
 def pages(site: Path) -> list[str]:

@@ -5,16 +5,9 @@ The seconds of the network are written to book/_build/test_lab.json; they are re
 
 import base64
 import contextlib
-import functools
-import http.server
 import json
-import os
 import re
-import shutil
 import struct
-import subprocess
-import sys
-import threading
 import zipfile
 from pathlib import Path
 
@@ -34,11 +27,11 @@ from lrmzero_lite.render import render_mesh, render_splats
 from lrmzero_lite.zeroverse import synthesize
 
 from .lab_page import Lab, as_colors
+from .site.serve import serve
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "book" / "_build" / "html"
 REPORT = SITE.parent / "test_lab.json"
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 FLAGS = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 FLAGS += ["--disable-quic", "--enable-unsafe-swiftshader"]
 SEED, SUPERSAMPLE = 2_406_098, 3
@@ -51,35 +44,18 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def site() -> Path:
-    if CHROMIUM is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
-    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
-    return SITE
-
-
-@pytest.fixture(scope="module")
 def addresses(site):
     """The lab's page, served on 127.0.0.1 and from disk."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield {"http": f"http://127.0.0.1:{server.server_address[1]}/lab.html", "disk": (site / "lab.html").as_uri()}
-    server.shutdown()
+    with serve(site) as base:
+        yield {"http": f"{base}lab.html", "disk": (site / "lab.html").as_uri()}
 
 
 @pytest.fixture(scope="module")
-def browser(site):
+def browser(chromium):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, headless=True)
+        started = driver.chromium.launch(executable_path=chromium, args=FLAGS, headless=True)
         yield started
         started.close()
 
@@ -331,6 +307,24 @@ def test_without_scripts_or_webgl_there_is_a_poster_and_a_sentence(browser, addr
     lab.settle()
     assert "no WebGL 2" in lab.part("said").inner_text() and lab.page.locator(".lab-poster img").is_visible()
     lab.close()
+
+
+def test_a_comparison_that_fails_is_no_result(lab):
+    """The page says what went wrong and stays where Reconstruct can be pressed again; then it is done."""
+    lab.page.click("[data-sample=vase]")
+    lab.settle()
+    lab.page.evaluate("""() => {
+      const {splats} = LRMZeroLab, {scene} = splats;
+      splats.scene = given => {
+        splats.scene = scene;
+        return {...scene(given), pixels() { throw new Error('The graphics are gone.'); }};
+      };
+    }""")
+    lab.part("run").click()
+    lab.settle()
+    assert lab.part("said").inner_text() == "The graphics are gone."
+    assert lab.state()["state"] == "ready" and lab.part("facts").inner_text() == ""
+    assert float(lab.run()["psnr"]) > 15
 
 
 def test_lost_graphics_are_said(browser, addresses):

@@ -1,11 +1,6 @@
 """The network in the browser: the site's own files, opened from disk, compute what PyTorch does."""
 
 import base64
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +11,11 @@ from lrmzero_lite.data.samples import sample_object
 from lrmzero_lite.model.onnx_export import OUTPUTS, OneObject
 from lrmzero_lite.render import render_mesh
 
-ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "book" / "_build" / "html"
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 START = """() => new Promise((done, fail) => {
+  window.addresses = new Set();
+  const {createObjectURL, revokeObjectURL} = URL;
+  URL.createObjectURL = what => { const made = createObjectURL.call(URL, what); addresses.add(made); return made; };
+  URL.revokeObjectURL = made => { addresses.delete(made); revokeObjectURL.call(URL, made); };
   const tag = document.createElement('script');
   Object.assign(tag, {src: '_static/lab/network.js', onload: done, onerror: fail});
   document.head.append(tag);
@@ -40,23 +36,18 @@ RUN = """async given => {
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory):
+def tab(site, chromium, tmp_path_factory):
     """A page of the built site, opened from disk, with network.js; console errors fail the test at its end."""
-    if CHROMIUM is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
-    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
     from playwright.sync_api import sync_playwright
 
     errors, profile = [], str(tmp_path_factory.mktemp("profile"))
     flags = ["--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(profile, executable_path=CHROMIUM, args=flags, headless=True)
+        context = driver.chromium.launch_persistent_context(profile, executable_path=chromium, args=flags, headless=True)
         page = context.new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((SITE / "intro.html").as_uri())
+        page.goto((site / "intro.html").as_uri())
         page.evaluate(START)
         yield page
         context.close()
@@ -81,7 +72,7 @@ def test_the_browser_computes_what_pytorch_does(tab, indices):
     for name, values in zip(OUTPUTS, wanted, strict=True):
         found = np.frombuffer(base64.b64decode(told[name]), "<f4").reshape(values.shape)
         np.testing.assert_allclose(found, values.numpy(), atol=1e-3, rtol=0, err_msg=name)
-    assert told["seconds"] > 0
+    assert told["seconds"] > 0 and tab.evaluate("addresses.size") == 0, "an address of a blob was not given back"
     print(f"{len(indices)} views of 128 px in {told['seconds']:.2f} s")
 
 
@@ -101,6 +92,6 @@ def test_a_missing_file_is_named_and_can_be_tried_again(tab):
     tab.evaluate(START)
     tab.evaluate("() => { window.kept = document.head.append; document.head.append = tag => tag.onerror(); }")
     message = tab.evaluate("() => LRMZeroNetwork.load().then(() => '', error => error.message)")
-    assert message.startswith("The network could not be loaded: ") and "is missing; build the site again." in message
+    assert message.startswith("The network could not be loaded: ") and "did not load; check the connection" in message
     tab.evaluate("() => { document.head.append = kept; }")
     assert tab.evaluate("() => LRMZeroNetwork.load().then(() => 'ready')") == "ready"

@@ -1,14 +1,8 @@
 """Every link within the built site leads to something: pages, places on pages, pictures, scripts, styles, downloads."""
 
-import functools
-import http.server
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
-import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,11 +10,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "book" / "_build" / "html"
 sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
 
 import launch  # noqa: E402
 from moved_pages import stub  # noqa: E402
+
+from .site.serve import serve  # noqa: E402
 
 POINTING = {"href", "src", "poster", "data", "data-src"}
 MARKDOWN_LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -44,14 +39,6 @@ class Page(HTMLParser):
                 self.links.add(value)
             elif value and name == "srcset":
                 self.links |= {part.split()[0] for part in value.split(",") if part.strip()}
-
-
-@pytest.fixture(scope="module")
-def site() -> Path:
-    """The site, built with warnings as errors unless it is up to date."""
-    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
-    return SITE
 
 
 @pytest.fixture(scope="module")
@@ -149,19 +136,13 @@ def test_stub_of_a_moved_page_leads_on():
 
 
 @pytest.mark.browser
-def test_the_download_menu_saves_files(site):
-    chromium = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    if chromium is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
+def test_the_download_menu_saves_files(site, chromium):
     from playwright.sync_api import sync_playwright
 
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as driver:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serve(site) as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page()
-        tab.goto(f"http://127.0.0.1:{server.server_port}/notebooks/08_scaling.html", wait_until="domcontentloaded")
+        tab.goto(f"{address}notebooks/08_scaling.html", wait_until="domcontentloaded")
         for kind, name in {"empty-notebook": "08_scaling_without_outputs.ipynb", "data": "08_scaling_data.zip"}.items():
             tab.click(".dropdown-download-buttons > button")
             with tab.expect_download() as saved:
@@ -169,4 +150,3 @@ def test_the_download_menu_saves_files(site):
             assert saved.value.suggested_filename == name
             assert Path(saved.value.path()).read_bytes() == (site / "_downloads" / "notebooks" / name).read_bytes()
         browser.close()
-        server.shutdown()

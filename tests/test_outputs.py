@@ -160,12 +160,8 @@ def test_an_image_without_alt_fails_the_build(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pages() -> dict[str, BeautifulSoup]:
-    """Every page of the site by its path, without the texts of scripts; the site is built if it is out of date."""
-    if not list((ROOT / "notebooks").glob("*.ipynb")):
-        pytest.skip("no executed notebooks; run `make notebooks`")
-    made = subprocess.run([sys.executable, "book/build_site.py"], cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-6000:]
+def pages(site) -> dict[str, BeautifulSoup]:
+    """Every page of the site by its path, without the texts of scripts."""
     found = [path for path in SITE.rglob("*.html") if not path.relative_to(SITE).parts[0].startswith("_")]
     plain = lambda path: re.sub(r"(?s)(<script\b[^>]*>).*?</script>", r"\1</script>", path.read_text(encoding="utf-8"))
     return {path.relative_to(SITE).as_posix(): BeautifulSoup(plain(path), "html.parser") for path in sorted(found)}
@@ -266,9 +262,7 @@ def small_book(folder: Path, image: str = "a.png") -> dict[str, Path]:
 
 
 @pytest.mark.browser
-def test_contents_name_the_pages_on_which_chapters_start(tmp_path):
-    if not any(shutil.which(name) for name in print_book.BROWSERS):
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+def test_contents_name_the_pages_on_which_chapters_start(chromium, tmp_path):
     places = small_book(tmp_path)
     numbers = print_book.page_numbers(print_book.print_book(**places).read_bytes())
     starts = [int(numbers[f"page-{k}"]) for k in range(3)]

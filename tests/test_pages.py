@@ -1,9 +1,7 @@
 """The pages around the chapters: their code runs, their parts are complete, terms and citations explain themselves."""
 
 import json
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -60,12 +58,8 @@ def test_every_reference_can_be_read_somewhere():
 
 
 @pytest.fixture(scope="module")
-def page():
-    """A chapter of the built site in a browser, opened from disk as a reader would."""
-    chromium = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-    if chromium is None or not (SITE / "index.html").exists():
-        message = "needs Chromium and a built site (make book)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
+def page(site, chromium):
+    """A tab of a browser for the built site, whose pages are opened from disk as a reader would."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

@@ -1,8 +1,8 @@
 """What the first page computes when the site is built: its headline, our verdicts on the paper's claims, a card for each chapter.
 
-`{headline-sentence}` is one sentence from book/results, `{first-buttons}` what to do next, `{claims-told}` what the grids say of
-the claims, by chapter. A line of `{chapter-cards}` is NOTEBOOK NUMBER TEXT: a chapter, which of its pictures stands on its card,
-and what happens there.
+`{headline-sentence}` and `{eight-views}` are sentences from book/results, `{first-buttons}` is what to do next, `{claims-told}`
+what the grids say of the claims, by chapter. A line of `{chapter-cards}` is NOTEBOOK NUMBER TEXT: a chapter, which of its
+pictures stands on its card, and what happens there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,13 @@ class HeadlineSentence(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         return [nodes.container("", *self.parse_text_to_nodes(headline.sentence()), classes=["headline"])]
+
+
+class EightViews(SphinxDirective):
+    """Whether the visual hull is ahead of the networks from eight views."""
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.container("", *self.parse_text_to_nodes(headline.eight_views()), classes=["computed"])]
 
 
 class FirstButtons(SphinxDirective):
@@ -109,9 +116,10 @@ class ChapterCards(SphinxDirective):
 
 
 def picture_of(notebook: Path, number: int) -> tuple[Image.Image, str]:
-    """A picture among a notebook's outputs, on white, with its text alternative. Raises ValueError if it has fewer."""
+    """A picture among a notebook's outputs, on white, with its text alternative. Raises ValueError where either is missing."""
+    of_cell = lambda cell: cell["metadata"].get("mystnb", {}).get("image", {}).get("alt")  # noqa: E731
     found = [
-        (output["data"][mime], cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "A figure of this chapter"))
+        (output["data"][mime], output["metadata"].get(mime, {}).get("alt") or of_cell(cell))
         for cell in json.loads(notebook.read_text())["cells"]
         for output in cell.get("outputs", ())
         for mime in PICTURES
@@ -120,12 +128,15 @@ def picture_of(notebook: Path, number: int) -> tuple[Image.Image, str]:
     if number >= len(found):
         raise ValueError(f"{notebook.name} has {len(found)} pictures, none with number {number}; correct its line in intro.md.")
     data, alt = found[number]
+    if not alt:
+        raise ValueError(f"Picture {number} of {notebook.name} has no text alternative; give its cell mystnb: image: alt.")
     image = Image.open(io.BytesIO(base64.b64decode("".join(data)))).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"), alt
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("headline-sentence", HeadlineSentence)
+    app.add_directive("eight-views", EightViews)
     app.add_directive("first-buttons", FirstButtons)
     app.add_directive("claims-told", ClaimsTold)
     app.add_directive("chapter-cards", ChapterCards)

@@ -1,4 +1,8 @@
-"""The directive `{gpu-results}`: what book/results/gpu/check.json holds, beside the CPU's numbers; or that it was not run yet."""
+"""What `make gpu-check` found: the directive `{gpu-results}` shows book/results/gpu/check.json beside the CPU's numbers.
+
+`{with-gpu}` shows its content only if that file is of a CUDA device, `{without-gpu}` only if it is not, so that no sentence on
+GPUs has to be corrected by hand.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from run_status import build_table
+from run_status import build_table, is_gpu
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+CHECK = Path("gpu", "check.json")  # below book/results
 NOT_RUN = (
     "Not run yet: no machine with a GPU was at hand. `make gpu-check` is ready and has been rehearsed on a CPU; this section "
     "fills itself from its file."
@@ -42,11 +47,10 @@ class GpuResults(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         results = Path(self.env.srcdir, "results")
-        path = results / "gpu" / "check.json"
-        self.env.note_dependency(str(path))
-        if not path.exists():
+        self.env.note_dependency(str(results / CHECK))
+        found = gpu_check(results)
+        if found is None:
             return self.parse_text_to_nodes(NOT_RUN)
-        found = json.loads(path.read_text())
         shown = [
             build_table(("Asked", "Found", "Demand", ""), demand_rows(found)),
             build_table(("", "CPU", "GPU"), compared(found, results)),
@@ -56,6 +60,31 @@ class GpuResults(SphinxDirective):
         words = [ahead(found), failed(found)]
         said = [nodes.paragraph("", text) for text in words if text]
         return [*shown, *said, nodes.paragraph("", line, classes=["provenance"])]
+
+
+class WithGpu(SphinxDirective):
+    """Words that are true once the check ran on a GPU."""
+
+    has_content = True
+    wanted = True
+
+    def run(self) -> list[nodes.Node]:
+        results = Path(self.env.srcdir, "results")
+        self.env.note_dependency(str(results / CHECK))
+        return self.parse_content_to_nodes() if (gpu_check(results) is not None) is self.wanted else []
+
+
+class WithoutGpu(WithGpu):
+    """Words that are true until then."""
+
+    wanted = False
+
+
+def gpu_check(results: Path) -> dict[str, Any] | None:
+    """What the check wrote on a CUDA device; None if there is nothing, or only a rehearsal on a CPU."""
+    path = results / CHECK
+    found = json.loads(path.read_text()) if path.exists() else None
+    return found if found is not None and is_gpu(found["provenance"]["device"]) else None
 
 
 def demand_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -108,4 +137,6 @@ def failed(found: dict[str, Any]) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("gpu-results", GpuResults)
+    app.add_directive("with-gpu", WithGpu)
+    app.add_directive("without-gpu", WithoutGpu)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -119,7 +119,7 @@ class Devices(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         devices = sorted({record["device"] for _, record in recorded_results(Path(self.env.srcdir))})
-        on_gpu = [device for device in devices if "cuda" in device.lower() or "nvidia" in device.lower()]
+        on_gpu = [device for device in devices if is_gpu(device)]
         gpu = f"On GPUs: {', '.join(on_gpu)}." if on_gpu else "No result in this book was made on a GPU."
         return [nodes.paragraph("", f"{gpu} All devices that the files name: {', '.join(devices)}.")]
 
@@ -161,6 +161,11 @@ class ResultsProvenance(SphinxDirective):
             f"seed {record['seed']} · {record['seconds']:.0f} s · {record['date']}"
         )
         return [nodes.paragraph("", text, classes=["provenance"])]
+
+
+def is_gpu(device: str) -> bool:
+    """Whether the device that a result names is a CUDA device."""
+    return "cuda" in device.lower() or "nvidia" in device.lower()
 
 
 def recorded_results(book: Path) -> list[tuple[Path, dict[str, Any]]]:

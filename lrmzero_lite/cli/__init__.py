@@ -30,7 +30,6 @@ import tyro
 from .. import __version__
 from ..errors import InputError
 from ..train.interruption import Interrupted
-from .arguments import is_first_process
 from .convert import convert
 from .data import data, verify
 from .evaluate import evaluate
@@ -64,6 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"lrmzero: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except Interrupted as stopped:
+        from ..train.parallel import is_first_process
+
         if is_first_process():
             print(f"lrmzero: {stopped}", file=sys.stderr)
         raise SystemExit(128 + stopped.signal) from None

@@ -57,11 +57,6 @@ def check_not_negative(**options: float | None) -> None:
             raise InputError(f"{name} = {value} must be 0 or more.")
 
 
-def is_first_process() -> bool:
-    """Of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def load_views(
     path: str,
     views: Literal["gso4", "gso8"],

@@ -19,7 +19,7 @@ def export(
     """Write a network as ONNX, for runtimes without PyTorch: the book's lab runs such a file in the browser.
 
     Inputs: images [V, size, size, 3] on white in 0 to 1, viewmats [V, 4, 4], Ks [V, 3, 3]. Outputs: means, quats, scales,
-    opacities and sh (degree 0), one Gaussian per input pixel in the order view, row, column. V is free from 2 to 64.
+    opacities and sh (degree 0), one Gaussian per input pixel in the order view, row, column. V is free, from 1 to 64.
 
     Args:
         weights: A shipped name (lite-64, lite-128) or a .safetensors file.

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from ..errors import InputError
 from ..experiments.backends import Backend
-from .arguments import Device, Rung, is_first_process, pick_device
+from .arguments import Device, Rung, pick_device
 
 
 def grid(
@@ -65,6 +65,7 @@ def grid(
 def _carry_out(name, laboratory, out, arms, seeds, do, backend, only, device) -> None:
     """One grid."""
     from ..experiments.campaign import cost_sentence, gather_and_compare, one, prepare, results_folder, run_grid
+    from ..train.parallel import is_first_process
 
     left = [key for key in laboratory.grid.keys if do == "cost" and not laboratory.is_done(key)]
     if only is not None:

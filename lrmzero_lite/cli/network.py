@@ -19,7 +19,6 @@ from .arguments import (
     check_folder,
     check_not_negative,
     check_positive,
-    is_first_process,
     load_views,
     pick_device,
 )
@@ -74,6 +73,7 @@ def train(
     from ..data import ShardSource, Zeroverse
     from ..presets import preset as preset_of
     from ..train import train as run_training
+    from ..train.parallel import is_first_process
 
     check_folder(out)
     check_not_negative(minutes=minutes, seed=seed, workers=workers)

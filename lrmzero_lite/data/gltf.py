@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from ..srgb import srgb_decode, srgb_encode
 from .texture_coordinates import REPEAT, grown_image, grown_uvs, margins, touches, transformed
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -322,15 +323,13 @@ def _base_color(document: _Document, material: int | None) -> tuple[np.ndarray, 
 
 
 def decode(levels: np.ndarray) -> np.ndarray:
-    """sRGB levels in [0, 255] to linear light in [0, 1] (IEC 61966-2-1)."""
-    x = np.asarray(levels) / 255
-    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    """sRGB levels in [0, 255] to linear light in [0, 1]."""
+    return srgb_decode(np.asarray(levels) / 255)
 
 
 def encode(light: np.ndarray) -> np.ndarray:
     """Linear light, clipped to [0, 1], to sRGB levels in [0, 255], not rounded."""
-    x = np.clip(light, 0, 1)
-    return 255 * np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
+    return 255 * srgb_encode(light)
 
 
 def read_image(source: Path | bytes, what: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..srgb import srgb_decode
 from .metrics import image_pair
 
 PPD = 0.7 * 3840 / 0.7 * math.pi / 180  # pixels per degree: a screen 0.7 m wide with 3840 pixels, seen from 0.7 m
@@ -48,7 +49,7 @@ def flip_map(pred: Tensor, true: Tensor, ppd: float = PPD) -> Tensor:
     """
     if not 1 <= ppd < math.inf:
         raise InputError(f"ppd = {ppd} pixels per degree describe no screen; the default {PPD:.1f} is a desk's, give at least 1.")
-    pred, true = (_ycc(_linear(x)) for x in image_pair(pred, true))
+    pred, true = (_ycc(srgb_decode(x)) for x in image_pair(pred, true))
     features = _feature_difference(pred[..., 0], true[..., 0], ppd)
     return _color_difference(pred, true, ppd) ** (1 - features)
 
@@ -121,11 +122,6 @@ def _filtered(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     rows, columns = len(vertical) // 2, len(horizontal) // 2
     x = F.pad(x[:, None], (columns, columns, rows, rows), mode="replicate")
     return F.conv2d(F.conv2d(x, vertical.view(1, 1, -1, 1)), horizontal.view(1, 1, 1, -1))[:, 0]
-
-
-def _linear(rgb: Tensor) -> Tensor:
-    """sRGB-encoded to linear."""
-    return torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
 def _ycc(linear: Tensor) -> Tensor:

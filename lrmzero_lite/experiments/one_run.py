@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -25,6 +24,7 @@ from ..train.checkpoint import PREVIOUS
 from ..train.guards import RunLost, replay
 from ..train.loop import train, what_is_learnt
 from ..train.monitor import read_log
+from ..train.parallel import is_first_process
 from .data_mix import pool_folder, training_source
 from .divergence import outcome_of, white_validation_psnr
 from .grid import Arm, Grid
@@ -113,7 +113,7 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
     if (judged / RECORD).exists():
         return judged / RECORD
     run, started = laboratory.run_of(arm, seed), seconds_of_work(laboratory.device)
-    lock = _lock(folder) if _leads() else None
+    lock = _lock(folder) if is_first_process() else None
     try:
         lost = (folder / LOST).exists()
         if not lost and not _is_trained(folder, run):
@@ -121,15 +121,15 @@ def carry_out_run(laboratory: Laboratory, arm: Arm, seed: int) -> Path:
                 train(run, folder, laboratory.sources(arm), device=laboratory.device, progress=False)
             except RunLost as error:
                 lost = True
-                if _leads():
+                if is_first_process():
                     write_json(folder / LOST, {"reason": str(error)})
-        if not _leads():
+        if not is_first_process():
             return judged / RECORD
         if not lost:
             _judge(laboratory, arm, folder / WEIGHTS, judged, run)
         record = {"arm": arm.name, "seed": seed, "what": _what_became(folder, lost)}
     finally:
-        if _leads() and folder.exists():
+        if is_first_process() and folder.exists():
             spent = read_json(folder / COST)["cpu_seconds"] if (folder / COST).exists() else 0.0
             write_json(folder / COST, {"cpu_seconds": round(spent + seconds_of_work(laboratory.device) - started, 2)})
         if lock is not None:
@@ -234,8 +234,3 @@ def _made(folder: Path, run: RunConfig, device: str) -> dict[str, Any]:
         written = Provenance.collect(what_is_learnt(run), seed=run.train.seed, seconds=0, device=device).as_dict()
     kept = {name: written[name] for name in ("config_hash", "commit", "device", "date")}
     return kept | {"cpu_seconds": read_json(folder / COST)["cpu_seconds"], "unit": "CPU" if device == "cpu" else "GPU"}
-
-
-def _leads() -> bool:
-    """Of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"

@@ -141,7 +141,8 @@ def paper_rows_table(paper: Mapping[str, Any], results: GridResults, sets: Seque
         score = row["cells"]["GSO"]["psnr"]
         cells = [row["id"], row["mix"], row["perceptual_weight"], row["log_scale_max"], f"{row['view_angle']}°"]
         cells.append("**failed**" if score is None else f"{score:.2f}")
-        cells += [outcome_cell(results, arms[row["id"], rate], sets) if (row["id"], rate) in arms else "not run" for rate in rates]
+        ours = [(row["id"], rate) for rate in rates]
+        cells += [outcome_cell(results, arms[key], sets) if key in arms else "not run" for key in ours]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + f"\n\n{content['source']}. {content['note']}\n"
 

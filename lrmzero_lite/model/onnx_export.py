@@ -51,7 +51,7 @@ def export_onnx(name: str, out: str | Path, *, size: int, separate: bool = False
     """Write the network `name` (shipped, or a .safetensors file) as `out` for square images of `size` pixels.
 
     separate: leave the weights out and refer to the file `NAME.safetensors` in the folder of `out`, which a runtime needs
-    beside the graph; the file itself is not copied. Inputs and outputs are those of `OneObject`; V is free from 2 to 64.
+    beside the graph; the file itself is not copied. Inputs and outputs are those of `OneObject`; V is free, from 1 to 64.
     Raises InputError for a size that the patch does not divide, unusable weights, or where onnx is not installed.
     """
     try:
@@ -75,7 +75,7 @@ def _traced(module: nn.Module, size: int):
     """The ONNX model of `module`, its weights still float32 and inside."""
     positions = torch.tensor([[2.7, 0, 0], [0, 2.7, 0], [-2.7, 0, 0], [0, -2.7, 0]])
     example = (torch.zeros(4, size, size, 3), look_at(positions, size).viewmats, intrinsics(4, size))
-    views = {0: torch.export.Dim("views", min=2, max=MOST_VIEWS)}
+    views = {0: torch.export.Dim("views", min=2, max=MOST_VIEWS)}  # the tracer holds 1 for a constant; the graph takes it
     table = torch.export.default_decompositions() | {torch.ops.aten.linalg_inv.default: inverse_4x4}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"):  # it reports every step
         warnings.simplefilter("ignore")

@@ -6,20 +6,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..srgb import srgb_decode
+
 FINE = 65535  # steps of linear light between the levels of a pyramid
 
 
 @lru_cache(maxsize=1)
 def srgb_table() -> np.ndarray:
-    """Linear-light value of each sRGB byte, [256] float32 (IEC 61966-2-1)."""
-    s = np.arange(256) / 255
-    return np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def srgb_encode(linear: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] to sRGB-encoded values, to the last bit of the machine's power function."""
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+    """Linear-light value of each sRGB byte, [256] float32."""
+    return srgb_decode(np.arange(256) / 255).astype(np.float32)
 
 
 def build_atlas(textures: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -73,6 +68,5 @@ def _layout(shapes: list[tuple[int, int]]) -> tuple[np.ndarray, int]:
 def _conversion() -> tuple[np.ndarray, np.ndarray]:
     """Steps of linear light of each sRGB byte [256] uint16, and back the nearest byte of each step [65536] uint8."""
     steps = np.rint(srgb_table().astype(np.float64) * FINE).astype(np.uint16)
-    middles = (np.arange(255) + 0.5) / 255
-    bounds = np.where(middles <= 0.04045, middles / 12.92, ((middles + 0.055) / 1.055) ** 2.4) * FINE
+    bounds = srgb_decode((np.arange(255) + 0.5) / 255) * FINE
     return steps, np.searchsorted(np.rint(bounds * 64) / 64, np.arange(FINE + 1), side="right").astype(np.uint8)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..srgb import srgb_encode
 
 STEPS = 1024  # a curve is a table over the square root of linear light, read with linear interpolation
 SOLID = 0.95  # alpha above which a pixel counts for the percentiles of the released code
@@ -25,10 +26,7 @@ def curve(name: Literal["srgb", "gamma"]) -> np.ndarray:
     "srgb" is IEC 61966-2-1, within 5e-6 between the entries; "gamma" is x^(1 / 2.2), within 1e-4 below 1e-6, else 2e-5.
     """
     s = np.arange(STEPS + 1) / STEPS
-    if name == "srgb":
-        value = np.where(s * s <= 0.0031308, 12.92 * s * s, 1.055 * s ** (2 / 2.4) - 0.055)
-    else:
-        value = s ** (2 / 2.2)
+    value = srgb_encode(s * s) if name == "srgb" else s ** (2 / 2.2)
     return (np.rint(value * 2**22) / 2**22).astype(np.float32)
 
 

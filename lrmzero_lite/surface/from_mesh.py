@@ -8,7 +8,8 @@ import torch
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import TexturedMesh
-from ..render.atlas import build_atlas, srgb_encode, srgb_table
+from ..render.atlas import build_atlas, srgb_table
+from ..srgb import srgb_encode
 
 TANGENT = 0.7  # standard deviation along the surface over the spacing: less leaks, more only blurs
 PLASTIC = 1.3247179572447460  # root of x^3 = x + 1: its powers step through the unit square evenly (R2 sequence)

@@ -28,6 +28,11 @@ VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchru
 Result = TypeVar("Result")
 
 
+def is_first_process() -> bool:
+    """Of those that torchrun started, before and after the group is open; the first one writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @dataclass(frozen=True)
 class Team:
     """The processes of a run, as one of them sees them. Where it says (all), every process has to make the call."""

@@ -11,8 +11,8 @@ from PIL import Image
 from ..cameras import look_at, spherical
 from ..mesh import TexturedMesh
 from ..render import render_mesh
-from ..render.atlas import srgb_encode
 from ..render.lights import Light
+from ..srgb import srgb_encode
 from ..zeroverse import Geometry, ZeroverseConfig, build_geometry, paint_geometry
 from ..zeroverse.material import Material
 from ..zeroverse.synthesize import assemble, normalize_parts

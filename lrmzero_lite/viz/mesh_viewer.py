@@ -19,8 +19,8 @@ from ..errors import InputError
 from ..files import write_text
 from ..mesh import TexturedMesh
 from ..render import render_mesh
-from ..render.atlas import srgb_encode
 from ..render.lights import BEAM, GROUND, LAMP, SKY
+from ..srgb import srgb_encode
 from .mesh_code import GUTTER, encode_geometry, texture_sheet
 from .viewer_frame import as_picture, framed_page, page_template, webp, webp_url
 

@@ -39,7 +39,8 @@ def token_inspector(
     if attention.shape[1:] != (count, count) or len(gaussians) != views * height * width or len(cameras) != views:
         raise InputError(
             f"attention {tuple(attention.shape)}, {len(gaussians)} Gaussians and {len(cameras)} cameras do not fit {views} views "
-            f"of {width}x{height} pixels in patches of {patch}."
+            f"of {width}x{height} pixels in patches of {patch}; give attention [layers, {count}, {count}], "
+            f"{views * height * width} Gaussians and {views} cameras."
         )
     if count > MOST_TOKENS:
         raise InputError(f"{count} tokens are more than a page can hold ({MOST_TOKENS}); give fewer views or smaller ones.")

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InputError
+from ..srgb import srgb_decode, srgb_encode
 
 MIN_SIDE = 4  # pixels; a smaller image is a stand-in, not a texture
 NO_ROUGHNESS = 0.6  # where a material has other maps but none for roughness
@@ -48,15 +49,13 @@ def check_size(size: tuple[int, int], what: str) -> None:
 def color_map(image: Image.Image, size: int) -> np.ndarray:
     """Base colour [size, size, 3] uint8 sRGB of the central square, resized in linear light; clear pixels are white."""
     if image.mode.startswith(("I", "F")):
-        linear = _linear(np.repeat(_gray(image)[..., None], 3, axis=-1))
+        linear = srgb_decode(np.repeat(_gray(image)[..., None], 3, axis=-1))
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
-        linear = _linear(rgba[..., :3]) * rgba[..., 3:] + 1 - rgba[..., 3:]
+        linear = srgb_decode(rgba[..., :3]) * rgba[..., 3:] + 1 - rgba[..., 3:]
     else:
-        linear = _linear(np.asarray(image.convert("RGB"), np.float32) / 255)
-    linear = np.clip(square(linear, size), 0, 1)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
-    return (srgb * 255 + 0.5).astype(np.uint8)
+        linear = srgb_decode(np.asarray(image.convert("RGB"), np.float32) / 255)
+    return (srgb_encode(square(linear, size)) * 255 + 0.5).astype(np.uint8)
 
 
 def number_map(image: Image.Image, size: int) -> np.ndarray:
@@ -111,10 +110,6 @@ def _gray(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("F"):
         return values
     return values / (65535 if values.max(initial=0) > 255 or image.mode.startswith("I;16") else 255)
-
-
-def _linear(srgb: np.ndarray) -> np.ndarray:
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _reason(error: Exception) -> str:

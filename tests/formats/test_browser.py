@@ -1,10 +1,7 @@
 """Our files in a public viewer library: Spark (sparkjs.dev, on three.js) decodes them in headless Chromium."""
 
-import functools
-import http.server
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +10,10 @@ import torch
 
 from lrmzero_lite import Gaussians
 
+from ..site.serve import serve
 from .scenes import degrees_between, random_scene
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore:.splat holds no spherical harmonics")]
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
 PAGE = """<!doctype html><link rel="icon" href="data:,"><script type="importmap">{"imports": {
   "three": "/three/build/three.module.js", "three/addons/": "/three/examples/jsm/", "spark": "/spark/dist/spark.module.min.js"}}
@@ -34,21 +31,18 @@ window.decode = async name => {
 
 
 @pytest.fixture(scope="module")
-def spark(npm, tmp_path_factory):
+def spark(npm, chromium, tmp_path_factory):
     """`spark(path)` is what Spark makes of a file: [N, 14] means, scales, quaternions x y z w, opacity, RGB."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api")
+    from playwright.sync_api import sync_playwright
+
     root = tmp_path_factory.mktemp("spark")
     for name, package in (("spark", "@sparkjsdev/spark@2.2.0"), ("three", "three@0.187.0")):
         os.symlink(npm(package), root / name)
     (root / "index.html").write_text(PAGE)
-    handler = functools.partial(Quiet, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_api.sync_playwright() as playwright:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with serve(root) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
+        page.goto(f"{address}index.html")
         page.wait_for_function("!!window.decode", timeout=30_000)
 
         def decode(path: Path) -> np.ndarray:
@@ -59,12 +53,6 @@ def spark(npm, tmp_path_factory):
 
         yield decode
         browser.close()
-        server.shutdown()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
 
 
 @pytest.mark.parametrize("degree", [0, 3])

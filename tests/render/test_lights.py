@@ -10,11 +10,12 @@ import torch
 from lrmzero_lite import TexturedMesh, look_at
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.render import Environment, render_mesh
-from lrmzero_lite.render.atlas import srgb_encode, srgb_table
+from lrmzero_lite.render.atlas import srgb_table
 from lrmzero_lite.render.environment import blurred, irradiance, octahedral_grid
 from lrmzero_lite.render.lights import AMBIENT, BEAM, GROUND, LAMP, SKY, fresnel_table, prepare_light
 from lrmzero_lite.render.mesh import prepare_scene, render_views
 from lrmzero_lite.render.tone_map import STEPS, curve, encode
+from lrmzero_lite.srgb import srgb_encode
 
 LIGHTS = ("uniform", "lambert", "hemisphere", Environment.studio(1), Environment.sky(1))
 EYE = look_at([[1.9, -1.3, 0.8]], 64)

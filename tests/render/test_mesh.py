@@ -8,7 +8,8 @@ from lrmzero_lite import gso_cameras, look_at, orbit_cameras
 from lrmzero_lite.data import load_mesh
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.render import render_mesh
-from lrmzero_lite.render.atlas import build_atlas, srgb_encode, srgb_table
+from lrmzero_lite.render.atlas import build_atlas, srgb_table
+from lrmzero_lite.srgb import srgb_encode
 from lrmzero_lite.zeroverse import synthesize
 
 

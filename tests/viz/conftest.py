@@ -1,4 +1,4 @@
-"""Scenes for the viewer tests."""
+"""Scenes for the viewer tests, and no figure left open behind any of them."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,17 @@ import pytest
 import torch
 
 from lrmzero_lite import Gaussians
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

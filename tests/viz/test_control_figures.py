@@ -6,17 +6,6 @@ from lrmzero_lite.errors import InputError
 from lrmzero_lite.viz.control_figures import control_figure, control_means
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
 def row(arm, seed, name, object_, psnr, depth=""):
     return {"arm": arm, "seed": seed, "set": name, "object": object_, "psnr": psnr, "depth_mae": depth}
 

@@ -12,15 +12,12 @@ from lrmzero_lite.viz import PALETTE, depth_to_rgb, error_map, image_grid, use_s
 
 
 @pytest.fixture(autouse=True)
-def headless():
+def style():
     import matplotlib
-    import matplotlib.pyplot as plt
 
-    matplotlib.use("Agg")
     with matplotlib.rc_context():
         use_style()
         yield
-    plt.close("all")
 
 
 def rendered(figure) -> np.ndarray:

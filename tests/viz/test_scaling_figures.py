@@ -11,17 +11,6 @@ from lrmzero_lite.viz.scaling_figures import compute_figure, cross_test_figure, 
 from tests.experiments.fake_scaling import GAINS, write_scaling, write_synthetic_or_real
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     return load_grid(write_scaling(tmp_path_factory.mktemp("scaling")))

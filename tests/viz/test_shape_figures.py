@@ -9,17 +9,6 @@ from lrmzero_lite.viz.shape_figures import distances_figure, distributions_figur
 ABOUT = {"a": {"title": "first"}, "b": {"title": "second"}}
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
 def test_distributions_shade_the_range_of_the_first_synthetic_group(rng):
     values = {group: {name: rng.normal(size=50) for name in ABOUT} for group in ("ours", "real")}
     figure = distributions_figure(values, ABOUT, ["a", "b"], synthetic=["ours"], labels={"real": "scans"}, columns=2)

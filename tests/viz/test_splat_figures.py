@@ -2,21 +2,11 @@
 
 import json
 
-import matplotlib
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
 from lrmzero_lite.errors import InputError
 from lrmzero_lite.viz import splat_figures
-
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_closed_form_and_renderer_coincide():

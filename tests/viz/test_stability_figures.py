@@ -7,7 +7,6 @@ import pytest
 from ..experiments.made_up_stability import STEPS, write_stability_grid
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 from lrmzero_lite import InputError
 from lrmzero_lite.experiments import load_grid
@@ -41,8 +40,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def grid(folder):
-    yield load_grid(folder)
-    plt.close("all")
+    return load_grid(folder)
 
 
 def texts(axes):

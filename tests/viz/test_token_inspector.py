@@ -1,8 +1,6 @@
 """The forward pass to look into: its sheet holds the attention, and in a browser it tells what the Gaussians are."""
 
-import os
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from lrmzero_lite.viz.token_inspector import COLUMNS, attention_sheet, token_ins
 
 VIEWS, SIZE, PATCH, LAYERS = 2, 16, 8, 3
 COUNT = VIEWS * (SIZE // PATCH) ** 2
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +46,21 @@ def test_the_sheet_holds_each_tokens_attention(scene):
 
 def test_bad_input_is_told(scene):
     images, attention, gaussians, cameras = scene
-    with pytest.raises(InputError, match="do not fit 2 views of 16x16"):
+    advice = r"give attention \[layers, 8, 8\], 512 Gaussians and 2 cameras\."
+    with pytest.raises(InputError, match=f"do not fit 2 views of 16x16 .*; {advice}"):
         token_inspector(images, attention[:, :-1], gaussians, cameras, patch=PATCH)
     with pytest.raises(InputError, match="start = 8 is no token"):
         token_inspector(images, attention, gaussians, cameras, patch=PATCH, start=8)
 
 
 @pytest.mark.browser
-def test_it_tells_what_the_gaussians_are(scene, tmp_path):
-    if CHROMIUM is None:
-        message = "Chromium is not installed (Debian: apt-get install chromium)"
-        pytest.fail(message) if os.environ.get("LRMZERO_REQUIRE_BROWSER") == "1" else pytest.skip(message)
+def test_it_tells_what_the_gaussians_are(scene, chromium, tmp_path):
     from playwright.sync_api import sync_playwright
 
     images, attention, gaussians, cameras = scene
     token_inspector(images, attention, gaussians, cameras, patch=PATCH, start=5).save(tmp_path / "page.html")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab, problems = browser.new_page(), []
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.goto((tmp_path / "page.html").as_uri())

@@ -12,17 +12,6 @@ from lrmzero_lite.train.monitor import EDGES, HISTOGRAMS, Monitor
 from lrmzero_lite.viz.training_figures import PARTS, ablation_figure, health_panel, learning_curves, step_time_figure
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run of two stages, 100 steps each, with a validation and histograms every 50."""

@@ -150,15 +150,17 @@ LRMZeroLab.samples = {};
       Ks: Float32Array.from(views.flatMap(view => cameras.K(view.camera))),
     });
     forget();
-    result = {gaussians, given: views, scene: LRMZeroLab.splats.scene(gaussians), psnr: null};
     progress({what: 'Comparing with the truth'});
+    const scene = LRMZeroLab.splats.scene(gaussians);
     const tests = (held || subject.tests()).slice(0, TESTS.length);
     let sum = 0;
-    for (const test of tests) {
-      await breath();
-      sum += stage.psnr(result.scene.pixels(test.camera), stage.overWhite(test.rgba));
-    }
-    result.psnr = tests.length ? sum / tests.length : null;
+    try {
+      for (const test of tests) {
+        await breath();
+        sum += stage.psnr(scene.pixels(test.camera), stage.overWhite(test.rgba));
+      }
+    } catch (error) { scene.dispose(); throw error; }  // no result, so that the page does not say "done"
+    result = {gaussians, given: views, scene, psnr: tests.length ? sum / tests.length : null};
     report(tests.length);
     if (subject.photos && tests.length) showPhoto(subject.views.indexOf(tests[0]));
   }

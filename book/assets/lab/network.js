@@ -18,7 +18,7 @@ window.LRMZeroNetwork = (() => {
       const tag = document.createElement('script');
       tag.src = here + 'files/' + name;
       tag.onload = () => { tag.remove(); done(); };
-      tag.onerror = () => { tag.remove(); fail(new Error(`${FAILED}: ${tag.src} is missing; build the site again.`)); };
+      tag.onerror = () => { tag.remove(); fail(new Error(`${FAILED}: ${tag.src} did not load; check the connection, or that the file is there, and try again.`)); };
       document.head.append(tag);
     });
   }
@@ -89,9 +89,10 @@ window.LRMZeroNetwork = (() => {
     onProgress({what: 'starting the network', done: total, total});
     const graph = names.find(name => name.endsWith('.onnx')), weightsName = names.find(name => name.endsWith('.safetensors'));
     const source = new Blob([found[RUNTIME], `\n(${atWork})();`], {type: 'text/javascript'});
-    worker = new Worker(URL.createObjectURL(source));
+    const address = URL.createObjectURL(source);
+    worker = new Worker(address);
     const given = {wasm: await unpacked(found[WASM]), glue: found[GLUE], graph: found[graph], weights: found[weightsName], weightsName};
-    await ask('load', given, [given.wasm.buffer, given.weights.buffer]);
+    try { await ask('load', given, [given.wasm.buffer, given.weights.buffer]); } finally { URL.revokeObjectURL(address); }
   }
 
   return {

@@ -64,6 +64,7 @@ void main() {
     gl.pixelStorei(gl.PACK_ALIGNMENT, 1);
   }
 
+  // ---- as in the splat viewer (lrmzero_lite/viz/viewer_orbit.js and splat_viewer.html): program, texture, order
   function program(vertex, fragment) {
     const made = gl.createProgram();
     for (const [type, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {

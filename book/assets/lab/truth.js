@@ -16,6 +16,7 @@ void main() {
   gl_Position = vec4(pixel * 2.0 / size - p.z, p.z * (range.y + range.x) / (range.y - range.x) - 2.0 * range.x * range.y / (range.y - range.x), p.z);
   at = (turn * vec3(place, 1)).xy; tint = paint;
 }`;
+  // The sRGB curve and its inverse, twins of lrmzero_lite/srgb.py.
   const ENCODE = `vec3 encode(vec3 c) { c = clamp(c, 0.0, 1.0); return mix(12.92 * c, 1.055 * pow(c, vec3(1.0 / 2.4)) - 0.055, step(0.0031308, c)); }
 vec3 decode(vec3 c) { return mix(c / 12.92, pow((c + 0.055) / 1.055, vec3(2.4)), step(0.04045, c)); }`;
   const FRAGMENT = `precision highp float;
@@ -106,6 +107,7 @@ void main() {
     return films.get(key);
   }
 
+  // twins of lrmzero_lite/srgb.py as well
   const decode = x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
   const encode = x => x <= 0.0031308 ? 12.92 * x : 1.055 * Math.min(1, x) ** (1 / 2.4) - 0.055;
 
