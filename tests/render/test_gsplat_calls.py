@@ -1,4 +1,4 @@
-"""The gsplat backend without a GPU: gsplat's own Python runs, with its checks; stand-ins in torch take the place of its kernels."""
+"""The gsplat backend without a GPU: its own Python runs, with its checks, and stand-ins in torch take its kernels' place."""
 
 import pytest
 import torch
