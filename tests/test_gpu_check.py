@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -15,7 +17,7 @@ from benchmarks.gpu_demands import demands
 from benchmarks.gpu_speed import network_flops
 from benchmarks.gpu_training import Busy, learning_curve, planned_steps, run_of, steps_in
 from lrmzero_lite.model import ModelConfig
-from lrmzero_lite.presets import WORKSTATION
+from lrmzero_lite.presets import SMOKE, WORKSTATION
 
 STEPS = [name for names in GROUPS.values() for name in names]
 
@@ -52,6 +54,17 @@ def test_a_step_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / "check.json").read_text())
     assert found["ceilings"]["error"].startswith("ZeroDivisionError") and found["environment"]["torch"] == torch.__version__
     assert found["gsplat"] == {"compiled": False} and "ceilings: FAILED" in capsys.readouterr().out
+
+
+def test_a_compiler_that_does_not_end_is_stopped_and_its_log_kept(tmp_path, monkeypatch):
+    check = gpu_check.Check("cuda", SMOKE, tmp_path, tmp_path, 0.0, (), 1.0, None, "pool")
+    (tmp_path / "gsplat.log").write_text("[7/28] nvcc")
+    check.compiler = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setattr(gpu_check, "COMPILER_SECONDS", 0.1)
+    monkeypatch.setitem(sys.modules, "gsplat", sys.modules.get("gsplat"))  # what the step sets is taken back
+    with pytest.raises(RuntimeError, match=r"did not compile: \[7/28\] nvcc"):
+        check.gsplat()
+    assert sys.modules["gsplat"] is None
 
 
 def test_without_a_gpu_it_says_so(monkeypatch):

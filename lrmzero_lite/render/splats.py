@@ -138,7 +138,8 @@ def _render_gsplat(*args, **options) -> tuple[Tensor, Tensor, dict[str, Any]]:
         from gsplat import rasterization
     except ImportError as error:
         raise InputError(f"The gsplat backend needs gsplat ({error}); run `pip install 'lrmzero-lite[gpu]'`.") from error
-    return rasterization(*args, **options)
+    # Packed, which is gsplat's default, suits scenes that a view sees a small part of, and 1.5.3 refuses backgrounds with it.
+    return rasterization(*args, packed=False, **options)
 
 
 def _depths(means: Tensor, viewmats: Tensor) -> Tensor:
