@@ -47,6 +47,7 @@ GROUPS = {
 SPLATS = (("late", 64), ("late", 128), ("early", 64))
 NEEDS_SECONDS = {"evaluation": 140.0, "notebook": 120.0}  # kept free by training when they come after it
 COMPILER_SECONDS = 420.0  # of a call's 600; gsplat's compiler is ended then, and says how far it came
+TESTS_SECONDS = 180.0  # of the tests marked gpu; one that hangs costs no more
 
 
 @dataclass
@@ -153,7 +154,7 @@ class Check:
         """The tests marked gpu."""
         files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TESTS_SECONDS)
         return {"exit": done.returncode, "tail": done.stdout.strip().splitlines()[-12:]}
 
     # ---- training ---------------------------------------------------------------------------------------------------

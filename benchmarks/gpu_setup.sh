@@ -1,5 +1,5 @@
 # On the machine on loan, sourced from the repository's root: carried wheels installed, room for the processes' shared memory.
-export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE TQDM_DISABLE=1 TORCHINDUCTOR_COMPILE_THREADS=8
+export PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=PASSIVE TQDM_DISABLE=1 TORCHINDUCTOR_COMPILE_THREADS=8
 export PATH="$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):/usr/local/cuda/bin:$PATH" # ninja and nvcc
 # The toolkit that nvcc itself names: torch takes the folder above nvcc's, which is wrong where nvcc on the PATH is a script.
 export CUDA_HOME="$(cd "$(nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')" 2>/dev/null && pwd)"

@@ -37,7 +37,9 @@ def main() -> None:
     size = given.size or int(read_about(given.weights)["size"])
     name = Path(given.weights).stem if given.weights.endswith(".safetensors") else given.weights
     method = BASELINES[given.weights] if given.weights in BASELINES else load_model(given.weights)
-    found = sweep(method, objects, standard_settings(), size=size, out=given.out / name, runs=given.runs, name=name)
+    found = sweep(
+        method, objects, standard_settings(), size=size, out=given.out / name, runs=given.runs, name=name
+    )
     for point in found["settings"]:
         value = point["methods"][name]["psnr"]["mean"]
         print(f"{point['name']:24s} {value:6.2f} dB")
