@@ -204,13 +204,16 @@ def random_cameras(
     return look_at(np.array(kept).reshape(count, 3), size)
 
 
-def rig_cameras(size: int, rng: np.random.Generator, count: int = 4) -> Cameras:
+def rig_cameras(
+    size: int, rng: np.random.Generator, count: int = 4, elevations: tuple[float, float] = (10.0, 30.0)
+) -> Cameras:
     """A loose version of the structured inputs: even azimuths, elevation 20, distance 2.7, each a little off.
 
-    Azimuths by up to 10 degrees, elevations by up to 10, distances by up to 0.2.
+    Azimuths by up to 10 degrees, distances by up to 0.2; elevations (degrees) are uniform in `elevations`.
     """
     azimuths = np.arange(count) * 360 / count + rng.uniform(-10, 10, count)
-    elevations = 20 + rng.uniform(-10, 10, count)
+    middle, half = (elevations[0] + elevations[1]) / 2, (elevations[1] - elevations[0]) / 2
+    elevations = middle + rng.uniform(-half, half, count)
     return look_at(spherical(azimuths, elevations, GSO_RADIUS + rng.uniform(-0.2, 0.2, count)), size)
 
 

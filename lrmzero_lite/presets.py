@@ -107,6 +107,7 @@ def recipe(run: RunConfig) -> dict[str, str]:
     rows |= {"objects seen": f"{sum(s.steps * s.batch for s in config.stages):,}", "distinct objects": f"{run.objects:,}"}
     rows |= {"parameters": parameters} | {f"model: {name}": str(value) for name, value in vars(run.model).items()}
     rows |= {"views per object": str(run.views.views)}
-    rows |= {f"sampling: {name}": f"{value:g}" for name, value in vars(config.sampling).items()}
+    sampling = {name: value for name, value in vars(config.sampling).items() if value != ()}
+    rows |= {f"sampling: {name}": str(value) if isinstance(value, tuple) else f"{value:g}" for name, value in sampling.items()}
     shown = ("perceptual_weight", "point_weight", "alpha_weight", "optimizer", "betas", "weight_decay")
     return rows | {name: str(getattr(config, name)) for name in (*shown, "clip_norm", "skip_factor", "precision")}

@@ -33,6 +33,7 @@ def train(
     preset: Rung = "lite",
     data: tuple[Path, ...] = (),
     objects: Path | None = None,
+    start: str | None = None,
     steps: int | None = None,
     batch: int | None = None,
     lr_factor: float = 1.0,
@@ -58,6 +59,8 @@ def train(
             are made on the fly.
         objects: Train on these objects instead of Zeroverse: a folder of objects, or one with splits.json, of which the split
             real_train is taken.
+        start: Fine-tune these weights, such as lite-128 or a .safetensors file, by the preset's stages from their image size on;
+            --lr-factor 0.5 or less changes them with care.
         steps: Train so many steps in all; the preset's stages and warm-ups keep their shares.
         batch: Objects per step in the first stage, over all processes; later stages keep their ratio, rates stay.
         lr_factor: Multiply every stage's learning rate by this; less than 1 steadies a run.
@@ -71,6 +74,7 @@ def train(
         workers: Processes that make batches ahead; 0 uses a thread of this one.
     """
     from ..data import ShardSource, Zeroverse
+    from ..model import read_about
     from ..presets import preset as preset_of
     from ..train import train as run_training
     from ..train.parallel import is_first_process
@@ -78,6 +82,8 @@ def train(
     check_folder(out)
     check_not_negative(minutes=minutes, seed=seed, workers=workers)
     run = preset_of(preset)
+    if start:
+        run = replace(run, train=run.train.fine_tuning(start, int(read_about(start)["size"])))
     plan = replace(run.train.scaled(steps, batch, lr_factor), seed=seed, parallel=parallel or run.train.parallel)
     model = replace(run.model, qk_norm=qk_norm or run.model.qk_norm)
     run = replace(run, model=model, train=replace(plan, compile=compile or plan.compile))

@@ -36,6 +36,7 @@ class ViewsConfig:
     radius: tuple[float, float] = (2.0, 3.0)
     supersample: int = 2
     rig: int = 0  # the first so many views stand around the object like the structured test inputs (not in the paper)
+    rig_elevations: tuple[float, float] = (10.0, 30.0)  # degrees, lowest and highest of the rig
     law: Law = "paper"  # how camera directions are drawn: see cameras.random_cameras
     light: Light = "uniform"  # the paper's white light; "random environment" draws another one for every object
     tone_map: ToneMap | None = None  # the released code's stretch of 1 to 99 percent, over all views of an object
@@ -47,6 +48,8 @@ class ViewsConfig:
             raise InputError(f"{given} must have views >= 1, size >= 1 and 0 <= rig <= views.")
         if not 0 < self.radius[0] <= self.radius[1]:
             raise InputError(f"radius = {self.radius} must be a nearest and a farthest distance, both above 0.")
+        if not -90 < self.rig_elevations[0] <= self.rig_elevations[1] < 90:
+            raise InputError(f"rig_elevations = {self.rig_elevations} must be a lowest and a highest angle between -90 and 90.")
         for field, choices in (("law", get_args(Law)), ("light", get_args(Light)), ("tone_map", (None, *get_args(ToneMap)))):
             if getattr(self, field) not in choices:
                 raise InputError(f"{field} = {getattr(self, field)!r} is unknown; use one of {', '.join(map(str, choices))}.")
@@ -63,7 +66,7 @@ def zeroverse_cameras(seed: int, views: ViewsConfig, variant: int = 0) -> Camera
     cameras = random_cameras(views.views - views.rig, views.size, rng, views.radius, views.law)
     viewmats, Ks = cameras.viewmats, cameras.Ks
     if views.rig:
-        around = rig_cameras(views.size, rng, views.rig)
+        around = rig_cameras(views.size, rng, views.rig, views.rig_elevations)
         viewmats, Ks = torch.cat([around.viewmats, viewmats]), torch.cat([around.Ks, Ks])
     return Cameras(torch.round(viewmats * GRID) / GRID + 0.0, Ks, views.size, views.size)  # + 0.0: no negative zeros
 

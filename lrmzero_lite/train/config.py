@@ -66,6 +66,7 @@ class TrainConfig:
     validate_every: int = 1000
     validation_objects: int = 16
     validation_size: int | None = None  # pixels; None: the stage's
+    start: str = ""  # fine-tuning: begin with these weights, a shipped name or a file; empty: with random ones
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -104,6 +105,17 @@ class TrainConfig:
             smallest = min(stage.size for stage in self.stages)
             raise InputError(f"No stage has images of {size} pixels or less; use {smallest} or more.")
         return replace(self, stages=stages)
+
+    def fine_tuning(self, start: str, size: int) -> TrainConfig:
+        """The recipe without the stages of smaller images than `size`, beginning with the weights `start`.
+
+        Raises InputError if no stage is left.
+        """
+        stages = tuple(stage for stage in self.stages if stage.size >= size)
+        if not stages:
+            largest = max(stage.size for stage in self.stages)
+            raise InputError(f"{start} was trained at {size} px, but no stage has more than {largest}; use a larger preset.")
+        return replace(self, stages=stages, start=start)
 
     def scaled(self, steps: int | None = None, batch: int | None = None, lr_factor: float = 1.0) -> TrainConfig:
         """The same recipe in `steps` steps, with `batch` objects per step in the first stage; None leaves it as it is.

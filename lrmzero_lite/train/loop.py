@@ -22,7 +22,7 @@ from ..data.stream import batch_stream
 from ..errors import InputError
 from ..files import read_json, write_json
 from ..gaussians import Gaussians
-from ..model import GSLRM, save_model
+from ..model import GSLRM, load_model, save_model
 from ..presets import PRESETS, RunConfig
 from ..provenance import Provenance, config_hash, plain_config
 from ..views import PosedViews
@@ -61,9 +61,10 @@ def train(
     each process takes its share of the batch, and `out` is a folder that all of them see; any number of processes can go on
     from its checkpoint. Returns the path of the weights.
 
-    Raises InputError for a damaged or foreign checkpoint (of another configuration, other data, or with the perceptual loss
-    where there is none now), a full disk, views that are too small or without the rig or depth that is asked for, a batch that
-    does not divide among the processes; RunLost, an InputError, for a run whose losses are no longer finite;
+    Raises InputError for weights to start with that do not fit, a damaged or foreign checkpoint (of another configuration, other
+    data, or with the perceptual loss where there is none now), a full disk, views that are too small or without the rig or depth
+    that is asked for, a batch that does not divide among the processes; RunLost, an InputError, for a run whose losses are no
+    longer finite;
     Interrupted, a KeyboardInterrupt, when Ctrl-C or SIGTERM ended it with a checkpoint.
     """
     config, out = run.train, Path(out)
@@ -125,6 +126,8 @@ class Trainer:
         self.model = GSLRM(run.model).to(team.device)
         self.model.checkpointing = self.config.checkpointing
         state = self._find_checkpoint()
+        if self.config.start and state is None:
+            self.model.load_state_dict(_weights_to_start_with(self.config.start, run).state_dict())
         self.perceptual = _perceptual(self.config, team)
         if state is not None:
             self._compare(state)
@@ -208,6 +211,8 @@ class Trainer:
         last = self.config.at(max(self.step - 1, 0))[0]
         about = {"rung": self.run.name, "size": last.size, "inputs": self.config.sampling.inputs}
         about |= {"steps": self.step, "objects": self.objects}
+        about |= {"start": self.config.start} if self.config.start else {}
+        about |= {"more_inputs": self.config.sampling.more_inputs} if self.config.sampling.more_inputs else {}
         lean = {key: value for key, value in provenance.items() if key != "config"}
         self.team.first(lambda: save_model(model, path, **about, provenance=lean))
         return {**about, **self.guards.as_dict(), "processes": self.team.world, "provenance": provenance}
@@ -291,6 +296,16 @@ def _source_of_each_stage(config: TrainConfig, sources: Sequence[Source]) -> lis
         if not chosen[-1].has_depth and (config.point_weight or stage.point_only):
             raise InputError("The training views have no depth, which the point loss needs; synthesize them with depth.")
     return chosen
+
+
+def _weights_to_start_with(name: str, run: RunConfig) -> GSLRM:
+    """Raises InputError for weights of another network than the run's."""
+    model = load_model(name)
+    if model.config != run.model:
+        ours, theirs = (asdict(config) for config in (run.model, model.config))
+        differs = ", ".join(f"{key} = {theirs[key]} (here {ours[key]})" for key in ours if theirs[key] != ours[key])
+        raise InputError(f"{name} holds another network than the preset's: {differs}; choose the preset that it was trained by.")
+    return model
 
 
 def _batch(sources: list[Source], config: TrainConfig, team: Team, step: int) -> Batch:
