@@ -235,7 +235,10 @@ def test_seeds_must_be_a_rising_range(seeds):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"law": "x"}, {"light": "moon"}, {"tone_map": "x"}, {"views": 0}, {"rig": 40}, {"radius": (3.0, 2.0)}], ids=str
+    "wrong",
+    [{"law": "x"}, {"light": "moon"}, {"tone_map": "x"}, {"views": 0}, {"rig": 40}, {"radius": (3.0, 2.0)}]
+    + [{"rig_elevations": (30.0, 10.0)}, {"rig_elevations": (-90.0, 0.0)}],
+    ids=str,
 )
 def test_views_that_cannot_be(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):

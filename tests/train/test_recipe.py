@@ -70,7 +70,7 @@ def test_the_paper_preset_uses_nothing_that_the_paper_does_not_have():
     assert all(not stage.point_only and stage.view_angle is None for stage in training.stages)
     sampling = training.sampling
     assert (sampling.inputs, sampling.targets, sampling.pool, sampling.view_angle) == (4, 4, 8, 60.0)
-    assert sampling.rig == PAPER.views.rig == 0 and sampling.rig_share == 0
+    assert sampling.rig == PAPER.views.rig == 0 and sampling.rig_share == 0 and not sampling.more_inputs and not training.start
     assert (PAPER.views.light, PAPER.views.law, PAPER.views.tone_map) == ("uniform", "paper", None)
     assert PAPER.objects == 400_000
     assert training.steps == 100_000 and sum(stage.steps * stage.batch for stage in training.stages) == 43_520_000
