@@ -72,8 +72,11 @@ def runs() -> Iterator[Run]:
     """All of them, the cheap ones first."""
     sets = (*FOLDERS, "zeroverse")
     for protocol in ("gso4", "gso8"):
-        yield from (Run("lite-128", name, protocol, False) for name in sets)
-    yield from (Run("lite-64", name, "random", False) for name in sets)
+        for weights in ("lite-128", "lite-any-128"):
+            yield from (Run(weights, name, protocol, False) for name in sets)
+        yield from (Run("lite-any-64", name, protocol, False) for name in sets)
+    for weights in ("lite-64", "lite-any-64"):
+        yield from (Run(weights, name, "random", False) for name in sets)
     yield from (Run("lite-64", "gso", layout, False) for layout in LAYOUTS)
     for protocol in ("gso4", "gso8"):
         yield from (Run("lite-64", name, protocol, True) for name in sets)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .site import visit as visit_module
 from .site.keyboard import canvas_turns, shows_focus, tab_into, tab_out_of
 from .site.serve import serve
 from .site.visit import CHECKS, DESK, FLAGS, LOOKS, PHONE, STORED, Visit, is_reference, visit_all
@@ -95,6 +96,20 @@ def test_the_visit_notices_what_is_wrong(chromium, tmp_path):
     assert "square.png is stretched 3.00 times" in found["figures"]
     assert "color-contrast at p" in found["accessibility"] and "image-alt at img" in found["accessibility"]
     assert "p. ends at" in found["width"] and "at 390 px" in found["width"] and "at 1280 px" not in found["width"]
+
+
+@pytest.mark.browser
+def test_a_page_that_never_answers_ends_the_visit(chromium, tmp_path, monkeypatch):
+    """It is named with what the visit waited for, after a second try in another browser; the others are seen all the same."""
+    monkeypatch.setattr(visit_module, "VISIT_SECONDS", 8)
+    head = '<!doctype html><html lang="en"><title>T</title><link rel="icon" href="data:,">'
+    page = head + '<main class="bd-article-container"><h1>T</h1></main>{}</html>'
+    (tmp_path / "stuck.html").write_text(page.format("<script>requestAnimationFrame = () => 0</script>"))
+    (tmp_path / "well.html").write_text(page.format(""))
+    with serve(tmp_path) as address, pytest.warns(UserWarning, match="stuck.html: no answer in 8 s while the visit walks down"):
+        found = visit_all(chromium, address, ["stuck.html", "well.html"], tmp_path / "shots")
+    assert found["stuck.html"].problems["errors"] == ["twice no answer in 8 s; at last the visit walks down the page"]
+    assert found["well.html"].ended and not found["well.html"].problems["errors"]
 
 
 @pytest.mark.browser

@@ -7,9 +7,15 @@
       scrollTo(0, y);
       await frames();
     }
+    // A reader who stops at a picture sees it; the walk may have passed a lazy one too fast for its fetch to begin.
+    const missing = [], limit = () => new Promise((done) => setTimeout(done, 20000));
+    for (const image of [...document.images].filter((image) => image.getClientRects().length && !image.complete)) {
+      image.scrollIntoView();
+      await Promise.race([new Promise((done) => { image.onload = image.onerror = done; }), limit()]);
+      if (!image.complete) missing.push(`${image.src.slice(0, 120)} does not come within 20 s`);
+    }
     scrollTo(0, 0);
-    const waiting = [...document.images].filter((image) => image.getClientRects().length && !image.complete);
-    await Promise.all(waiting.map((image) => new Promise((done) => { image.onload = image.onerror = done; })));
+    return missing;
   },
 
   // The theme’s own switch sets these two attributes. Its scripts answer to a new width after 300 ms.

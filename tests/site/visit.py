@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import time
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +22,7 @@ LOOKS = ((DESK, "light"), (DESK, "dark"), (PHONE, "dark"), (PHONE, "light"))
 AUDITED = {(DESK, "light"), (PHONE, "dark")}  # both themes and both widths go through axe
 REFERENCE_LOOKS = ((PHONE, "light"),)  # generated pages: many, and all alike
 DRAW_SECONDS = 60
+VISIT_SECONDS = 240  # ten times what the slowest page takes on two quiet cores
 LANES = 2  # pages open at a time
 STORED = {DESK: (960, 40), PHONE: (PHONE, 30)}  # width in pixels and JPEG quality of a stored screenshot
 CHECKS = Path(__file__).with_name("page_checks.js").read_text(encoding="utf-8")
@@ -29,7 +33,7 @@ FLAGS += ["--disable-sync", "--enable-unsafe-swiftshader"]
 @dataclass
 class Visit:
     """What one page showed. problems: lines by topic; first_load: bytes before scrolling; requests: every URL asked for;
-    pieces: paragraphs, cells and headings that show."""
+    pieces: paragraphs, cells and headings that show; stage: what the visit does or last did."""
 
     page: str
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -38,6 +42,11 @@ class Visit:
     screenshots: dict[tuple[int, str], str] = field(default_factory=dict)
     pieces: int = 0
     seconds: float = 0.0
+    stage: str = "opens the page"
+
+    @property
+    def ended(self) -> bool:
+        return self.seconds > 0
 
     def note(self, topic: str, lines) -> None:
         self.problems[topic] += [lines] if isinstance(lines, str) else list(lines)
@@ -75,13 +84,26 @@ def visit_all(chromium: str, address: str, pages: list[str], folder: Path) -> di
 
         gate = asyncio.Semaphore(LANES)
 
-        async def one(browser, page: str) -> Visit:
-            async with gate:
-                return await visit(browser, address, page, folder)
-
         async with async_playwright() as driver:
-            browser = await driver.chromium.launch(executable_path=chromium, args=FLAGS)
-            visits = await asyncio.gather(*(one(browser, page) for page in pages))
+            launch = partial(driver.chromium.launch, executable_path=chromium, args=FLAGS)
+            browser = await launch()
+
+            async def one(page: str) -> Visit:
+                async with gate:
+                    seen = await visit(browser, address, page, folder)
+                    if seen.ended:
+                        return seen
+                    # Once a page never answered, alone of many builds, and the same page did ever after: the browser's fault.
+                    told = f"{page}: no answer in {VISIT_SECONDS} s while the visit {seen.stage}; visited again."
+                    warnings.warn(told, stacklevel=1)
+                    other = await launch()
+                    seen = await visit(other, address, page, folder)
+                    await other.close()
+                    if not seen.ended:
+                        seen.note("errors", f"twice no answer in {VISIT_SECONDS} s; at last the visit {seen.stage}")
+                    return seen
+
+            visits = await asyncio.gather(*(one(page) for page in pages))
             await browser.close()
             return visits
 
@@ -90,8 +112,15 @@ def visit_all(chromium: str, address: str, pages: list[str], folder: Path) -> di
 
 
 async def visit(browser, address: str, page: str, folder: Path) -> Visit:
-    """Open a page, bring every figure into view, look at it in all its looks."""
+    """Open a page, bring every figure into view, look at it in all its looks; given up after VISIT_SECONDS."""
     seen, start = Visit(page), time.perf_counter()
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(_visit(browser, address, page, folder, seen), VISIT_SECONDS)
+        seen.seconds = time.perf_counter() - start
+    return seen
+
+
+async def _visit(browser, address: str, page: str, folder: Path, seen: Visit) -> None:
     looks = REFERENCE_LOOKS if is_reference(page) else LOOKS
     context = await browser.new_context(viewport={"width": looks[0][0], "height": 900}, color_scheme="light")
     tab = await context.new_page()
@@ -108,23 +137,26 @@ async def visit(browser, address: str, page: str, folder: Path) -> Visit:
     if sum("/viewers/" in url for url in early) > await tab.evaluate("checks.near('iframe', 2500)"):
         seen.note("haste", "a viewer is fetched before it is near")
     seen.pieces = await tab.evaluate("checks.pieces()")
-    await tab.evaluate("checks.walk()")
+    seen.stage = "walks down the page"
+    seen.note("figures", await tab.evaluate("checks.walk()"))
+    seen.stage = "waits for its figures"
     await draw_figures(tab, seen)
     seen.first_load = first_load
     inks = {}
     for width, theme in looks:
+        seen.stage = f"looks at it at {width} px, {theme}"
         await tab.set_viewport_size({"width": width, "height": 900})
         await tab.evaluate("theme => checks.wear(theme)", theme)
         inks[theme] = await tab.evaluate("checks.plotlyInks()")
         await look(tab, seen, width, theme, folder)
         if (width, theme) in AUDITED or len(looks) == 1:
+            seen.stage = f"runs axe at {width} px, {theme}"
             await audit(tab, seen, f"{width} px, {theme}")
     for index, pair in enumerate(zip(*inks.values(), strict=True)):
         if len(looks) > 1 and len(set(pair)) < 2:
             seen.note("figures", f"plotly figure {index} keeps its ink when the theme changes")
+    seen.stage = "closes the page"
     await context.close()
-    seen.seconds = time.perf_counter() - start
-    return seen
 
 
 def is_reference(page: str) -> bool:
