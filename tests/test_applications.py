@@ -216,6 +216,7 @@ def setting(sweep: str, value: float, mean: float) -> dict:
 
 SWEEP = {
     "method": "net",
+    "weights": "0123456789",
     "settings": [
         *(setting("fov", v, m) for v, m in ((60.0, 21.0), (50.0, 25.0), (30.0, 17.0))),
         *(setting("fov_said_50", v, m) for v, m in ((60.0, 22.0), (30.0, 23.0))),
@@ -237,12 +238,14 @@ def test_curves_pass_through_the_training_rig():
 
 
 def test_the_figure_draws_what_the_file_says():
-    figure = sweep_figure([SWEEP, SWEEP | {"method": "net"}])
+    figure = sweep_figure([SWEEP, SWEEP | {"method": "other"}, SWEEP | {"method": "hull", "weights": None}])
     panel = figure.axes[0]
-    drawn = [line.get_xydata().tolist() for line in panel.lines if len(line.get_xdata()) == 3]
-    assert drawn == [sweep_curves(SWEEP, "fov")[:, :2].tolist()] * 2 + [
+    curves = [line for line in panel.lines if len(line.get_xdata()) == 3]
+    assert [line.get_xydata().tolist() for line in curves] == [sweep_curves(SWEEP, "fov")[:, :2].tolist()] * 3 + [
         sweep_curves(SWEEP, "fov", imitating=True)[:, :2].tolist()
     ]
+    assert [line.get_label() for line in curves] == ["net", "other", "hull", "net, imitating"]
+    assert len({line.get_color() for line in curves}) == 4
     bands = [axes.patches[0] for axes in (figure.axes[1], figure.axes[2])]
     assert [
         round(float(value), 1)

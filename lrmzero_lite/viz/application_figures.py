@@ -95,8 +95,8 @@ def sweep_curves(found: Mapping[str, Any], kind: str, *, imitating: bool = False
 def sweep_figure(sweeps: Sequence[Mapping[str, Any]]):
     """PSNR over field of view, distance, elevation and number of inputs, of each sweep.json; returns the matplotlib Figure.
 
-    The first is the network: blue, and orange where it is told that its views are the training rig's; others are grey. The
-    bands are how the rig of the lite preset stands (`rig_cameras`).
+    The first is the network: blue, and orange where it is told that its views are the training rig's; other networks are
+    pink, methods without weights grey. The bands are how the rig of the lite preset stands (`rig_cameras`).
     """
     import matplotlib.pyplot as plt
 
@@ -110,7 +110,8 @@ def sweep_figure(sweeps: Sequence[Mapping[str, Any]]):
         band = {"color": PALETTE[2], "alpha": 0.28, "label": "trained with"}
         axes.axvspan(low, high, lw=0, **band) if high > low else axes.axvline(low, lw=7, **band)
         for index, found in enumerate(sweeps):
-            _draw(axes, sweep_curves(found, kind), PALETTE[0] if index == 0 else "#6e7781", "o-", found["method"])
+            color = PALETTE[0] if index == 0 else PALETTE[3] if found["weights"] else "#6e7781"
+            _draw(axes, sweep_curves(found, kind), color, "o-", found["method"])
         if len(told := sweep_curves(sweeps[0], kind, imitating=True)):
             _draw(axes, told, PALETTE[1], "o--", f"{sweeps[0]['method']}, imitating")
         axes.set(xlabel=label, ylabel="PSNR (dB)" if axes in panels[:, 0] else "")
