@@ -238,7 +238,9 @@ def test_curves_pass_through_the_training_rig():
 
 
 def test_the_figure_draws_what_the_file_says():
-    figure = sweep_figure([SWEEP, SWEEP | {"method": "other"}, SWEEP | {"method": "hull", "weights": None}])
+    named = lambda name: [s | {"methods": {name: s["methods"]["net"]}} for s in SWEEP["settings"]]  # noqa: E731
+    other = SWEEP | {"method": "other", "settings": named("other")}
+    figure = sweep_figure([SWEEP, other, SWEEP | {"method": "hull", "weights": None, "settings": named("hull")}])
     panel = figure.axes[0]
     curves = [line for line in panel.lines if len(line.get_xdata()) == 3]
     assert [line.get_xydata().tolist() for line in curves] == [sweep_curves(SWEEP, "fov")[:, :2].tolist()] * 3 + [
