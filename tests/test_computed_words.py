@@ -70,7 +70,13 @@ def test_a_page_says_what_the_file_says(tmp_path, device, said):
     [
         ({"lite-64": 25.0, "lite-128": 26.0}, "the visual hull is ahead of `lite-64` and `lite-128` by the mean"),
         ({"lite-64": 28.0, "lite-128": 26.0}, "the visual hull is ahead of `lite-128`, behind `lite-64` by"),
-        ({"lite-64": 28.0}, "the visual hull is behind `lite-64` by the mean"),
+        ({"lite-64": 28.0}, "the visual hull is behind `lite-64` by the mean PSNR."),
+        (
+            {"lite-64": 25.0, "lite-128": 26.0, "lite-any-64": 26.5, "lite-any-128": 27.25},
+            "they gain: `lite-any-64` +1.5 dB and `lite-any-128` +1.2 dB; of these the hull is ahead of `lite-any-64`, behind "
+            "`lite-any-128`.",
+        ),
+        ({"lite-64": 25.0, "lite-any-128": 27.25}, "ahead of `lite-64` by the mean PSNR."),
     ],
 )
 def test_the_sentence_on_eight_views_follows_the_table(module, tmp_path, monkeypatch, ours, words):
@@ -82,6 +88,7 @@ def test_the_sentence_on_eight_views_follows_the_table(module, tmp_path, monkeyp
         methods = {name: {"psnr": {"mean": psnr}}, "visual_hull": {"psnr": {"mean": 27.0}}}
         (folder / "summary.json").write_text(json.dumps({"method": name, "methods": methods}))
     assert words in headline.eight_views()
+    assert ("they gain" in headline.eight_views()) == ("they gain" in words)
 
 
 @pytest.mark.parametrize("where", ["cell", "output", None])
