@@ -123,7 +123,8 @@ def reconstruct(
         path: A mesh (it is rendered into input views first), photographs with opencv_cameras.json, transforms.json or COLMAP's
             text model, the picture of a multi-view generator (see --layout), or sample:NAME.
         out: Folder to write into.
-        weights: A shipped name such as lite-128, or a .safetensors file.
+        weights: A shipped name, or a .safetensors file: lite-128 for the four views of gso4 and views that stand like them,
+            lite-any-128 for other numbers and places.
         size: Image size at which the network works; by default the size it was trained at.
         views: Which structured input views to render of a mesh, and so how many photographs to use if they are aligned.
         layout: The path is one picture with the views of this generator.
