@@ -37,6 +37,7 @@ HEAVY = (  # nothing on that machine reads them
     "notebooks/*.ipynb",
     "book/assets/",
     *(f"book/results/{name}/" for name in ("eval", "fit", "statistics", "sweep")),
+    "lrmzero_lite/weights/lite-any-*.safetensors",
 )
 LIMIT_MIB = 64  # of the working tree with all that is carried
 
