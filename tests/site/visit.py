@@ -93,7 +93,7 @@ def visit_all(chromium: str, address: str, pages: list[str], folder: Path) -> di
                     seen = await visit(browser, address, page, folder)
                     if seen.ended:
                         return seen
-                    # Once a page never answered, alone of many builds, and the same page did ever after: the browser's fault.
+                    # Once a page never answered, alone of many builds, and the same page did ever after; why was not found.
                     told = f"{page}: no answer in {VISIT_SECONDS} s while the visit {seen.stage}; visited again."
                     warnings.warn(told, stacklevel=1)
                     other = await launch()
